@@ -1,0 +1,3 @@
+//! The `dsvm-agent` program: arguments, log, dispatch, exit code.
+
+fn main() {}
