@@ -1,0 +1,179 @@
+//! What is in force after every file was read: plain data, valid by construction of the loader.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings in force. `share` is absent on a machine that is not configured: a state, not a mistake.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The team's share, if one is configured.
+    pub share: Option<Share>,
+    /// Users, their directories and their links.
+    pub workspace: Workspace,
+}
+
+/// Where the share is and where users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// What is mounted.
+    pub source: Source,
+    /// Where users see it: absolute, without `.` and `..`, never under `/mnt`, which is Azure's ephemeral disk.
+    pub mount_point: PathBuf,
+    /// TCP port of the server; the kind's own (445, 2049) when absent.
+    pub port: Option<u16>,
+    /// `[share.smb]`.
+    pub smb: Smb,
+    /// `[share.nfs]`.
+    pub nfs: Nfs,
+    /// `[share.directory]`.
+    pub directory: Directory,
+    /// `[share.credentials]`; always there when the source is SMB.
+    pub credentials: Option<Credentials>,
+}
+
+/// A share's source, as the portal shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `//host/share` or `//host/share/path`.
+    Smb {
+        /// Name or address of the file server.
+        host: String,
+        /// The share and, behind further slashes, a directory on it.
+        share: String,
+    },
+    /// `host:/export`.
+    Nfs {
+        /// Name or address of the file server.
+        host: String,
+        /// The exported path, absolute.
+        export: String,
+    },
+    /// A local directory that stands for the share.
+    Directory(PathBuf),
+}
+
+/// Who sees what on an SMB share, which knows no owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// Every user has a mount of their own directory, theirs alone.
+    #[default]
+    PerUser,
+    /// Everybody sees the whole share, as with the old script.
+    Open,
+}
+
+/// `[share.smb]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Smb {
+    /// Who sees what.
+    pub isolation: Isolation,
+    /// Mount options that are appended to the agent's own, and win. In the kernel's words, checked.
+    pub options: Vec<String>,
+}
+
+/// `[share.nfs]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nfs {
+    /// Mount options that are appended to the agent's own, and win.
+    pub options: Vec<String>,
+}
+
+/// `[share.directory]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Directory {
+    /// The directory is meant to be on this machine's own disk. Otherwise it must be a mount point, so that
+    /// nobody's work lands on a disk that goes away with the VM when the real file system is missing.
+    pub local: bool,
+}
+
+/// Where the account's key is. The key itself is never part of the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// A file of root's, mode 0600: `username=`, `password=`, `password2=`.
+    File(PathBuf),
+}
+
+/// When a user's directory is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountWhen {
+    /// While the user is logged in or has a process.
+    #[default]
+    OnPresence,
+    /// Always, for every user.
+    Always,
+}
+
+/// `[workspace]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// A user's directory on the share, relative, with `{user}` as one whole component and the last.
+    pub directory: String,
+    /// The link in the home, relative.
+    pub link: String,
+    /// Names or `@group`s to serve; empty: everyone.
+    pub include: Vec<String>,
+    /// Names or `@group`s that are left out.
+    pub exclude: Vec<String>,
+    /// When a user's directory is mounted.
+    pub mount: MountWhen,
+    /// How long it stays mounted after they are gone.
+    pub linger: Duration,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self {
+            directory: "notebooks/{user}".to_owned(),
+            link: "notebooks/remote".to_owned(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            mount: MountWhen::default(),
+            linger: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// The kind of a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// SMB 3.1.1.
+    Smb,
+    /// NFS 4.1.
+    Nfs,
+    /// A local directory.
+    Directory,
+}
+
+impl Share {
+    /// The kind of the share, from its source.
+    pub fn kind(&self) -> Kind {
+        match self.source {
+            Source::Smb { .. } => Kind::Smb,
+            Source::Nfs { .. } => Kind::Nfs,
+            Source::Directory(_) => Kind::Directory,
+        }
+    }
+
+    /// The server's name and TCP port; nothing for a local directory.
+    pub fn server(&self) -> Option<(&str, u16)> {
+        match &self.source {
+            Source::Smb { host, .. } => Some((host, self.port.unwrap_or(445))),
+            Source::Nfs { host, .. } => Some((host, self.port.unwrap_or(2049))),
+            Source::Directory(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Smb { host, share } => write!(f, "//{host}/{share}"),
+            Source::Nfs { host, export } => write!(f, "{host}:{export}"),
+            Source::Directory(path) => write!(f, "{}", path.display()),
+        }
+    }
+}

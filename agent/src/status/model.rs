@@ -1,0 +1,173 @@
+//! The status, version 1 of its JSON. Fields are added, never changed. What is not known is `null`.
+
+use crate::config::settings::Kind;
+use serde::{Deserialize, Serialize};
+
+/// The whole status after a pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this layout: 1.
+    pub schema: u32,
+    /// The agent itself.
+    pub agent: Agent,
+    /// The VM.
+    pub node: Node,
+    /// All in one word.
+    pub health: Health,
+    /// What needs a person, most important first.
+    pub problems: Vec<ProblemView>,
+    /// How many.
+    pub counts: Counts,
+    /// The share.
+    pub share: ShareView,
+    /// Every user; empty in the file that everybody may read.
+    pub users: Vec<UserView>,
+}
+
+/// The agent itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its version.
+    pub version: String,
+    /// When it was started: RFC 3339, UTC, as every time here.
+    pub started_at: String,
+    /// Passes since then.
+    pub pass: u64,
+    /// When the last pass ended.
+    pub pass_at: String,
+    /// How long it took, in milliseconds.
+    pub pass_ms: f64,
+    /// The kernel's id of this boot: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// When the last pass ended, in seconds of the boot-time clock, which no clock change touches.
+    pub pass_boottime_s: f64,
+}
+
+/// The VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name: the host name where nothing better is known.
+    pub name: String,
+    /// Azure's id of the VM.
+    pub vm_id: Option<String>,
+    /// Azure's region.
+    pub location: Option<String>,
+    /// The scale set that it belongs to.
+    pub scale_set: Option<String>,
+}
+
+/// All in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// No share is configured.
+    Unconfigured,
+    /// The first passes are not through.
+    Starting,
+    /// Everything is as it should be.
+    Ready,
+    /// Something needs a person, or the share is away.
+    Degraded,
+}
+
+/// A [`crate::problem::Problem`] with the time when it was first seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProblemView {
+    /// The problem itself.
+    #[serde(flatten)]
+    pub problem: crate::problem::Problem,
+    /// When it was first seen.
+    pub since: String,
+}
+
+/// How many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Users that are served.
+    pub users: u64,
+    /// Of those, in state ready.
+    pub ready: u64,
+    /// Of those, in state problem.
+    pub problems: u64,
+    /// Of those, logged in or with a process.
+    pub present: u64,
+}
+
+/// State of the share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareState {
+    /// No share is configured.
+    Unconfigured,
+    /// Being mounted for the first time, or again.
+    Mounting,
+    /// Mounted, and it answers.
+    Mounted,
+    /// The server cannot be reached.
+    Unreachable,
+    /// The server, the kernel or the mount point refuses.
+    Refused,
+    /// Mounted, but it does not answer.
+    Hung,
+}
+
+/// The share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShareView {
+    /// Its kind.
+    pub kind: Option<Kind>,
+    /// As configured.
+    pub source: Option<String>,
+    /// Where users see it.
+    pub mount_point: Option<String>,
+    /// How it is.
+    pub state: ShareState,
+    /// Since when it is so.
+    pub since: Option<String>,
+    /// How long the last probe took, in milliseconds.
+    pub probe_ms: Option<f64>,
+    /// Size, in bytes.
+    pub bytes_total: Option<u64>,
+    /// Free, in bytes.
+    pub bytes_free: Option<u64>,
+    /// What was agreed with the server, for people: `SMB 3.1.1, encrypted`.
+    pub protocol: Option<String>,
+}
+
+/// State of a user's workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserState {
+    /// Directory and link are there.
+    Ready,
+    /// Not yet.
+    Pending,
+    /// A person is needed: see the problem with this subject.
+    Problem,
+}
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserView {
+    /// Log-in name.
+    pub name: String,
+    /// Numeric id on this VM.
+    pub uid: u32,
+    /// How their workspace is.
+    pub state: UserState,
+    /// Whether their directory is mounted now.
+    pub mounted: bool,
+    /// Their directory on the share.
+    pub directory: String,
+    /// The link in their home.
+    pub link: String,
+}
+
+/// What a user is told of themselves over the request socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OwnView {
+    /// Their row; nothing when they are not served.
+    pub user: Option<UserView>,
+    /// Their own problems.
+    pub problems: Vec<ProblemView>,
+}
