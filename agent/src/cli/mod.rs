@@ -1,1 +1,3 @@
-//! Room: cli.
+//! What people type: one file for each command.
+
+pub mod config;

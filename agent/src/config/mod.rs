@@ -14,6 +14,7 @@ mod spelling;
 mod value;
 
 pub use files::Trust;
+pub(crate) use place::is_hidden;
 pub use place::{Given, Mistake, Place, Places, Position};
 pub use settings::Settings;
 

@@ -139,13 +139,18 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Whether `c` is not seen but does something: a control character, or one that reorders the text around it.
+pub(crate) fn is_hidden(c: char) -> bool {
+    let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders
+}
+
 /// `text` with control characters (and those that reorder text) escaped, so that nothing that a file contains or is
 /// called reaches a terminal or a log as a command.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reorders {
+        if is_hidden(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
