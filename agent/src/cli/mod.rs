@@ -1,3 +1,6 @@
 //! What people type: one file for each command.
 
 pub mod config;
+pub mod hook;
+pub mod log;
+pub mod machine;
