@@ -4,7 +4,7 @@
 //! scripts are the distribution's own. Two builds of one commit give the same bytes. A package that lintian warns
 //! about, a unit that systemd would not start, or one that is more exposed than it was, fails the build.
 
-use std::fmt;
+use crate::host::{self, Error, run};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -27,29 +27,6 @@ const STAGED: &[(&str, &str)] = &[
     ("CHANGELOG.md", "NEWS.md"),
 ];
 
-/// Why there is no package.
-#[derive(Debug)]
-pub enum Error {
-    /// A file could not be read or written.
-    File(PathBuf, io::Error),
-    /// A command could not be started.
-    Start(String, io::Error),
-    /// A command failed, or said what it must not say.
-    Failed(String, String),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::Start(command, error) => write!(f, "cannot start {command}: {error}"),
-            Self::Failed(command, output) => write!(f, "{command} failed:\n{output}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
 /// Builds the package of the version that the workspace names, puts it into `out` and returns its path.
 pub fn build(out: &Path) -> Result<PathBuf, Error> {
     build_as(out, env!("CARGO_PKG_VERSION"))
@@ -57,7 +34,7 @@ pub fn build(out: &Path) -> Result<PathBuf, Error> {
 
 /// The same under another version, for trying upgrades and downgrades.
 pub fn build_as(out: &Path, version: &str) -> Result<PathBuf, Error> {
-    ensure_host_packages()?;
+    host::packages(HOST_PACKAGES)?;
     let program = build_program()?;
     let work = target().join("deb");
     fresh_directory(&work)?;
@@ -82,31 +59,6 @@ pub fn build_as(out: &Path, version: &str) -> Result<PathBuf, Error> {
     Ok(package)
 }
 
-/// Installs what is missing of `HOST_PACKAGES`.
-fn ensure_host_packages() -> Result<(), Error> {
-    let installed = |package: &&&str| {
-        let mut query = Command::new("dpkg-query");
-        query.args(["--show", "--showformat=${db:Status-Status}", package]);
-        matches!(query.output(), Ok(output) if output.stdout == b"installed")
-    };
-    let missing: Vec<_> = HOST_PACKAGES.iter().filter(|package| !installed(package)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    run(&mut apt_get_as_root(&["update"])?)?;
-    run(apt_get_as_root(&["install", "--yes", "--no-install-recommends"])?.args(missing))?;
-    Ok(())
-}
-
-/// apt-get with the rights to change the machine.
-fn apt_get_as_root(arguments: &[&str]) -> Result<Command, Error> {
-    let root = run(Command::new("id").arg("--user"))?.trim() == "0";
-    let mut command = Command::new(if root { "apt-get" } else { "sudo" });
-    command.args(if root { &[][..] } else { &["DEBIAN_FRONTEND=noninteractive", "apt-get"] });
-    command.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    Ok(command)
-}
-
 /// The files of cloud-init's package, kept from build to build. It is only unpacked: installing it would enable it.
 fn cloud_init() -> Result<PathBuf, Error> {
     let tree = target().join("cloud-init");
@@ -117,7 +69,7 @@ fn cloud_init() -> Result<PathBuf, Error> {
     fresh_directory(&work)?;
     let download = || run(Command::new("apt-get").args(["download", "--quiet", "cloud-init"]).current_dir(&work));
     if download().is_err() {
-        run(&mut apt_get_as_root(&["update"])?)?;
+        run(host::as_root("apt-get").args(["--quiet", "update"]))?;
         download()?;
     }
     for file in files(&work)? {
@@ -229,12 +181,6 @@ fn check_unit(tree: &Path, program: &Path) -> Result<(), Error> {
     let threshold = format!("--threshold={MAX_EXPOSURE}");
     run(&mut analyze(&["security", "--offline=true", &threshold, "dsvm-agent.service"]))?;
     Ok(())
-}
-
-/// Runs a command that must succeed, and returns all that it said.
-fn run(command: &mut Command) -> Result<String, Error> {
-    let (succeeded, said) = output(command)?;
-    if succeeded { Ok(said) } else { Err(Error::Failed(format!("{command:?}"), said)) }
 }
 
 /// Runs a command to its end. Nothing of it is shown: a build that goes well says one line.
