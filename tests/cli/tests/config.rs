@@ -117,3 +117,34 @@ fn wrong_usage_exits_2() {
         assert_eq!(outcome.code, 2, "{arguments:?}: {outcome:?}");
     }
 }
+
+/// What the package ships as documentation is a configuration, with every key in it, and with the defaults that the
+/// program really has.
+#[test]
+fn the_documented_example_is_complete_and_right() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/deb/agent.toml");
+    let text = fs::read_to_string(example).expect("the example");
+    // `# ` explains; `#` alone hides a setting.
+    let hidden = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line).to_owned();
+    let all: Vec<_> = text.lines().map(hidden).collect();
+    let configuration = Configuration::new(&[("agent.toml", &all.join("\n"))]);
+    let path = configuration.path("agent.toml");
+    let path = path.to_str().expect("text");
+
+    let checked = check(&configuration);
+    assert!(!checked.out.contains("unknown"), "{}", checked.out);
+    let shown = agent(&configuration, &["--config", path, "config", "show"]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    let left_out: Vec<_> = shown.out.lines().filter(|line| line.ends_with("# default")).collect();
+    assert!(left_out.is_empty(), "not in the example: {left_out:?}");
+
+    // The defaults of a machine that is not configured are those that the example names.
+    let empty = Configuration::new(&[("agent.toml", "")]);
+    let defaults = agent(&empty, &["--config", empty.path("agent.toml").to_str().expect("text"), "config", "show"]);
+    let settings =
+        |text: &str| text.lines().filter_map(|l| Some(l.split_once("  # ")?.0.trim().to_owned())).collect::<Vec<_>>();
+    let named = settings(&shown.out);
+    for default in settings(&defaults.out) {
+        assert!(named.contains(&default), "the example has another value for {default}");
+    }
+}

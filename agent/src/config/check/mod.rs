@@ -11,6 +11,7 @@ use super::fragment::Fragment;
 use super::options::{self, Judged};
 use super::place::{Given, Mistake, Place};
 use super::settings::{Credentials, Directory, Kind, Nfs, Settings, Share, Smb, Source, Workspace};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -213,14 +214,15 @@ fn workspace(fragment: &Fragment, findings: &mut Findings) -> Workspace {
 
     let include = users("workspace.include", fragment.workspace_include.as_ref(), findings);
     let exclude = users("workspace.exclude", fragment.workspace_exclude.as_ref(), findings);
+    let included: HashMap<_, _> = include.iter().map(|given| (&given.value, &given.place)).collect();
     for left_out in &exclude {
-        if let Some(included) = include.iter().find(|included| included.value == left_out.value) {
+        if let Some(place) = included.get(&left_out.value) {
             findings.mistake(
                 &left_out.place,
                 format!(
                     "workspace.exclude has {:?}, and so has workspace.include ({})",
                     left_out.value,
-                    included.place.file_and_line()
+                    place.file_and_line()
                 ),
             );
         }
