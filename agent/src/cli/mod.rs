@@ -1,1 +1,6 @@
 //! Room: cli.
+
+pub mod seat;
+pub mod status;
+pub mod terminal;
+pub mod wait;
