@@ -92,9 +92,7 @@ pub fn wait(args: &WaitArgs, seat: &Seat<'_>, out: &mut impl Write, err: &mut im
         // The exit code is the answer: it holds whether or not anybody reads the words.
         match progress(&args.goal, &look, &now, seat) {
             Progress::Met => {
-                if let Ok(published) = &look.published {
-                    let _ = writeln!(out, "{}", sentence(&published.status));
-                }
+                let _ = out.write_all(there(&args.goal, &look, seat).as_bytes());
                 return Ok(READY);
             }
             Progress::Forbidden => {
@@ -141,6 +139,22 @@ fn may_know(name: &str, look: &Look, seat: &Seat<'_>) -> bool {
     }
 }
 
+/// That what was waited for is there.
+fn there(goal: &Goal, look: &Look, seat: &Seat<'_>) -> String {
+    match (goal, &look.published) {
+        (Goal::Ready, Ok(published)) => safe(&sentence(&published.status), seat),
+        (Goal::Ready, Err(_)) => String::new(),
+        (Goal::Mounted, _) => safe("The share is mounted.", seat),
+        (Goal::User(name), _) => safe(&format!("The notebooks of {name} are ready."), seat),
+    }
+}
+
+/// `line` for the terminal, with its end.
+fn safe(line: &str, seat: &Seat<'_>) -> String {
+    let charset = if (seat.terminal)().unicode { Charset::Unicode } else { Charset::Ascii };
+    format!("{}\n", escape(line, charset))
+}
+
 /// What is missing when the time is up, the first problem, and what to do about it.
 fn late(args: &WaitArgs, look: &Look, now: &Moment, seat: &Seat<'_>) -> String {
     let what = match &args.goal {
@@ -154,8 +168,7 @@ fn late(args: &WaitArgs, look: &Look, now: &Moment, seat: &Seat<'_>) -> String {
         (None, Ok(published)) => lines.extend(reasons(&args.goal, published, look)),
         (None, Err(_)) => {}
     }
-    let charset = if (seat.terminal)().unicode { Charset::Unicode } else { Charset::Ascii };
-    lines.iter().map(|line| format!("{}\n", escape(line, charset))).collect()
+    lines.iter().map(|line| safe(line, seat)).collect()
 }
 
 fn reasons(goal: &Goal, published: &Published, look: &Look) -> Vec<String> {

@@ -67,10 +67,16 @@ fn what_is_there_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
     publish(dir.path(), &fixtures::status()).unwrap();
     listen(dir.path(), nobody());
-    for line in ["", "--for mounted", "--for user:alice", "--timeout 0s"] {
+    let ready = "Ready: //contosods.file.core.windows.net/dsvmshare is mounted; 4 of 4 users have their notebooks.\n";
+    for (line, said) in [
+        ("", ready),
+        ("--timeout 0s", ready),
+        ("--for mounted", "The share is mounted.\n"),
+        ("--for user:alice", "The notebooks of alice are ready.\n"),
+    ] {
         let (code, out, err, time) = waited(line, dir.path(), true, &|_| {});
         assert_eq!((code, err.as_str(), time), (READY, "", Duration::ZERO), "{line}");
-        assert!(out.starts_with("Ready: "), "{out}");
+        assert_eq!(out, said);
     }
 }
 
