@@ -1,7 +1,11 @@
 //! The status, version 1 of its JSON. Fields are added, never changed. What is not known is `null`.
 
 use crate::config::settings::Kind;
+pub use crate::share::model::ShareState;
 use serde::{Deserialize, Serialize};
+
+/// Version of the layout.
+pub const SCHEMA: u32 = 1;
 
 /// The whole status after a pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,24 +105,6 @@ pub struct Counts {
     pub problems: u64,
     /// Of those, logged in or with a process.
     pub present: u64,
-}
-
-/// State of the share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ShareState {
-    /// No share is configured.
-    Unconfigured,
-    /// Being mounted for the first time, or again.
-    Mounting,
-    /// Mounted, and it answers.
-    Mounted,
-    /// The server cannot be reached.
-    Unreachable,
-    /// The server, the kernel or the mount point refuses.
-    Refused,
-    /// Mounted, but it does not answer.
-    Hung,
 }
 
 /// The share.
