@@ -4,3 +4,7 @@ pub mod config;
 pub mod hook;
 pub mod log;
 pub mod machine;
+pub mod seat;
+pub mod status;
+pub mod terminal;
+pub mod wait;

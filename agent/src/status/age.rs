@@ -1,6 +1,7 @@
 //! How old a status is, by the boot-time clock: it goes on while the machine sleeps, and no clock change touches it.
 
 use super::model::Agent;
+use crate::sys::clock;
 use std::io;
 use std::time::Duration;
 
@@ -17,17 +18,13 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Reads the clock and `/proc/sys/kernel/random/boot_id`. An error means that `/proc` is not mounted.
+    /// What the kernel says. An error means that it does not say which boot this is: `/proc` is not mounted.
     pub fn now() -> io::Result<Self> {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is a valid timespec of ours, and the call keeps no pointer to it.
-        if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) } != 0 {
-            return Err(io::Error::last_os_error());
+        let boot_id = clock::boot_id();
+        if boot_id.is_empty() {
+            return Err(io::Error::other("cannot tell which boot this is: /proc is not readable"));
         }
-        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-        Ok(Self { boottime: Duration::new(seconds, nanos), boot_id })
+        Ok(Self { boottime: clock::boottime(), boot_id })
     }
 }
 

@@ -2,8 +2,12 @@
 
 use super::age::Moment;
 use super::model::*;
+use super::publish::{FULL, SOCKET, publish};
 use crate::config::settings::Kind;
 use crate::problem::Problem;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 /// Three hours and twelve minutes after boot, four seconds after [`status`] was made.
@@ -130,4 +134,31 @@ pub(crate) fn unconfigured() -> Status {
     status.users.clear();
     status.counts = Counts::default();
     status
+}
+
+/// Publishes as an ordinary user sees it: the whole status is not theirs. (Tests may run as root, whom no mode stops.)
+pub(crate) fn publish_for_others(dir: &Path, status: &Status) {
+    publish(dir, status).unwrap();
+    std::fs::remove_file(dir.join(FULL)).unwrap();
+}
+
+/// An agent that answers everybody at the socket in `dir` with `own`, until the test ends.
+pub(crate) fn listen(dir: &Path, own: OwnView) {
+    let listener = UnixListener::bind(dir.join(SOCKET)).unwrap();
+    let answer = format!("{}\n", serde_json::to_string(&own).unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            // Who only looks whether somebody is there hangs up at once.
+            if stream.read_line(&mut line).is_ok_and(|read| read > 0) {
+                let _ = stream.get_mut().write_all(answer.as_bytes());
+            }
+        }
+    });
+}
+
+/// Nobody in particular.
+pub(crate) fn nobody() -> OwnView {
+    OwnView { user: None, problems: Vec::new() }
 }

@@ -10,6 +10,7 @@ pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod health;
+pub mod look;
 pub mod model;
 mod page;
 pub mod public;

@@ -48,7 +48,7 @@ impl<'c> Page<'c> {
         let (symbol, ascii, colour) = match mark {
             Mark::Good => ("✔", "+", 32),
             Mark::Bad => ("✘", "!", 31),
-            Mark::Wait => ("…", "~", 33),
+            Mark::Wait => ("…", ".", 33),
         };
         let symbol = if self.context.symbols { symbol } else { ascii };
         if self.context.colour { format!("\x1b[{colour}m{symbol}\x1b[0m") } else { symbol.to_owned() }

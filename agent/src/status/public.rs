@@ -3,8 +3,8 @@
 use super::model::{OwnView, ProblemView, Status};
 use crate::problem::Problem;
 
-/// The status without its users: their rows are gone, and problems that are about users, or name one, are one for each code,
-/// with the number of users and no other word of theirs.
+/// The status without its users: their rows are gone, and problems that are about users, or name one, are one for each
+/// code, with the number of users and no other word of theirs.
 pub fn public(status: &Status) -> Status {
     let mut names: Vec<&str> = status.users.iter().map(|user| user.name.as_str()).collect();
     names.extend(status.problems.iter().filter_map(about_user));

@@ -1,7 +1,7 @@
 //! Reads what the agent published. The directory is the unprivileged agent's, and root reads it: nothing there can
 //! make the reader wait or follow a link.
 
-use super::model::Status;
+use super::model::{SCHEMA, Status};
 use super::publish::{FULL, PUBLIC};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -73,8 +73,11 @@ fn read_file(path: &Path) -> io::Result<Option<Status>> {
         return Err(io::Error::other("is too large"));
     }
     let status: Status = serde_json::from_slice(&content).map_err(|error| io::Error::other(error.to_string()))?;
-    if status.schema != 1 {
-        return Err(io::Error::other(format!("has the layout {}, not 1: it is another version's", status.schema)));
+    if status.schema != SCHEMA {
+        return Err(io::Error::other(format!(
+            "has the layout {}, not {SCHEMA}: it is another version's",
+            status.schema
+        )));
     }
     Ok(Some(status))
 }

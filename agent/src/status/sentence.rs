@@ -8,8 +8,8 @@ use super::public::public;
 /// Longest sentence, in characters: `systemctl` shows it in one line.
 const LONGEST: usize = 240;
 
-/// The one true sentence: `Ready: //host/share is mounted; 4 of 4 users have their notebooks.` When something is wrong it is
-/// the first problem's. One line, and without a user's name, since everybody may read it.
+/// The one true sentence: `Ready: //host/share is mounted; 4 of 4 users have their notebooks.` When something is wrong
+/// it is the first problem's. One line, and without a user's name, since everybody may read it.
 pub fn sentence(status: &Status) -> String {
     let status = public(status);
     let said = match status.health {
