@@ -27,6 +27,10 @@ enum Command {
         #[arg(long)]
         once: bool,
     },
+    /// Shows how the share, your notebooks and this VM are: exit 0 ready, 1 not, 3 no agent runs.
+    Status(cli::status::StatusArgs),
+    /// Waits until the share and the notebooks are there.
+    Wait(cli::wait::WaitArgs),
     /// What the agent would do now; touches nothing.
     Plan {
         /// As JSON.
@@ -83,11 +87,11 @@ fn main() -> ExitCode {
             };
             brain::run(config, mode)
         }
-        Command::Worker => child::run(|| match brain::load(config) {
-            (Some(settings), _) => Ok(settings),
-            (None, problem) => Err(problem.map(|p| p.summary).unwrap_or_default()),
-        })
-        .map(|()| 0),
+        Command::Worker => {
+            child::run(|| brain::read(config).map(|loaded| loaded.settings).map_err(|p| p.summary)).map(|()| 0)
+        }
+        Command::Status(arguments) => Ok(cli::status::run(&arguments, &Path::new(launcher::RUN).join("status"))),
+        Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Config(ConfigCommand::Check { file }) => {
             print(|out| cli::config::check(file.as_deref().or(given(config)), cli::machine::findings, out))
         }

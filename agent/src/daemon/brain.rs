@@ -4,7 +4,7 @@ use super::engine::{AT_ONCE, Decision, Engine, Facts};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, LOGIN, Reply, Request};
 use super::trigger::{self, Trigger};
-use crate::config::{self, Settings, Trust};
+use crate::config::{self, Loaded, Settings, Trust};
 use crate::problem::Problem;
 use crate::status::model::{Health, Status, UserState};
 use crate::status::{publish, sentence};
@@ -48,25 +48,30 @@ pub enum Mode {
     },
 }
 
-/// Reads the configuration: what is in force, and what is wrong with it.
-pub fn load(path: &Path) -> (Option<Settings>, Option<Problem>) {
-    match config::load(path, Trust::Root) {
-        Ok(loaded) => (Some(loaded.settings), None),
-        Err(mistakes) => {
-            let more = mistakes.len().saturating_sub(1);
-            let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            let summary =
-                format!("The configuration has a mistake: {first}{more}. What was in force before stays in force.");
-            (
-                None,
-                Some(Problem::new(
-                    "config.mistake",
-                    summary,
-                    "Mend it, see: sudo dsvm-agent config check. It is read again by itself.",
-                )),
-            )
+/// Reads the configuration as root's orders.
+///
+/// # Errors
+/// The first mistake, as a problem.
+pub fn read(path: &Path) -> Result<Loaded, Problem> {
+    config::load(path, Trust::Root).map_err(|mistakes| {
+        let more = mistakes.len().saturating_sub(1);
+        let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        let summary =
+            format!("The configuration has a mistake: {first}{more}. What was in force before stays in force.");
+        let remedy = "Mend it, see: sudo dsvm-agent config check. It is read again by itself.";
+        Problem::new("config.mistake", summary, remedy)
+    })
+}
+
+/// The settings to be in force, if any, and what is wrong with the configuration. What is worth knowing is logged.
+fn load(path: &Path) -> (Option<Settings>, Option<Problem>) {
+    match read(path) {
+        Ok(loaded) => {
+            loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
+            (Some(loaded.settings), None)
         }
+        Err(problem) => (None, Some(problem)),
     }
 }
 
@@ -143,6 +148,10 @@ impl Brain {
         let (to_requests, mut requests) = mpsc::channel(64);
         let socket = Path::new(RUN).join("status/request.sock");
         let _watcher = trigger::watch(&self.config, to_triggers);
+        // What a predecessor said must not pass for what this one sees.
+        for name in [publish::PUBLIC, publish::FULL] {
+            let _ = std::fs::remove_file(Path::new(RUN).join("status").join(name));
+        }
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
         tokio::spawn(request::serve(listener, to_requests));
         let mut next = Instant::now();

@@ -154,7 +154,7 @@ impl Engine {
         out.extend(workspace_decide::problems(share, mounted, &self.users));
         for id in self.stuck.keys() {
             if let Some(job) = self.under_way.get(id) {
-                out.push(stuck(job));
+                out.push(self.stuck_problem(job));
             }
         }
         out
@@ -336,15 +336,27 @@ fn unexpected(result: Result<Answer, Failure>) -> Failure {
     result.err().unwrap_or_else(|| Failure::said(Attempt::Worker, "it answered something else"))
 }
 
-fn stuck(job: &Job) -> Problem {
-    let (whom, what) = match job {
-        Job::Link { person, .. } => (person.home().display().to_string(), "a home"),
-        Job::Attach { wanted, .. } => (wanted.directory.clone(), "a user's notebooks"),
-        Job::Detach { directory } => (directory.clone(), "a user's notebooks"),
-        other => (other.target(), "the share"),
-    };
-    let summary =
-        format!("A helper process at work on {what} ({whom}) neither finishes nor can be ended. It is left alone.");
-    let remedy = "It goes away when the file server or disk behind it answers again, or with the next reboot.";
-    Problem::new("agent.helper-stuck", summary, remedy).about(whom)
+impl Engine {
+    fn stuck_problem(&self, job: &Job) -> Problem {
+        let of = |directory: &str| self.users.users.values().find(|r| r.directory == directory);
+        let user = match job {
+            Job::Link { person, .. } => self.by_uid(person.uid()).next(),
+            Job::Attach { wanted, .. } => of(&wanted.directory),
+            Job::Detach { directory } => of(directory),
+            _ => None,
+        };
+        let what = match (job, user) {
+            (Job::Link { .. }, _) => "a user's home",
+            (_, Some(_)) => "a user's notebooks",
+            _ => "the share",
+        };
+        let summary =
+            format!("A helper process at work on {what} neither finishes nor can be ended. It is left alone.");
+        let remedy = "It goes away when the file server or disk behind it answers again, or with the next reboot.";
+        let problem = Problem::new("agent.helper-stuck", summary, remedy);
+        match user {
+            Some(record) => problem.about(&record.account.name),
+            None => problem,
+        }
+    }
 }

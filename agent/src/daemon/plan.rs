@@ -1,6 +1,6 @@
 //! `plan`: the steps that passes would take now, to the end, found by looking for real and acting in thought only.
 
-use super::brain::load;
+use super::brain::read;
 use super::engine::{Decision, Engine, Facts, Step};
 use crate::config::settings::Share;
 use crate::problem::Problem;
@@ -37,8 +37,11 @@ struct Plan {
 /// # Errors
 /// In words, when looking fails.
 pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, String> {
-    let (settings, mistake) = load(config);
-    let mut engine = Engine::new(settings.unwrap_or_default(), mistake, 0);
+    let (settings, mistake) = match read(config) {
+        Ok(loaded) => (loaded.settings, None),
+        Err(problem) => (Default::default(), Some(problem)),
+    };
+    let mut engine = Engine::new(settings, mistake, 0);
     let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
     let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup")).ok();
     let mounts = mountinfo::read().map_err(|e| e.to_string());

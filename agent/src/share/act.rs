@@ -210,11 +210,12 @@ fn network(
     all.extend(keys.iter().flat_map(credentials::Keys::options));
     all.extend(options::build(share, whom));
     let name = if kind == Kind::Smb { "cifs" } else { "nfs4" };
-    match mount::make(name, &all, mount::SAFE) {
+    let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) };
+    match mount::make(name, &all, attributes) {
         // Kernels before 6.9 do not know a second key: they use the first.
         Err(e) if e.call == "option password2" => {
             all.retain(|o| o.key != "password2");
-            mount::make(name, &all, mount::SAFE)
+            mount::make(name, &all, attributes)
         }
         other => other,
     }

@@ -1,9 +1,11 @@
 //! The one builder of mount options: for the agent's own mount, for users' mounts and for every later change, since
 //! a change that does not name them all resets the others.
 
+use crate::config::options::is_attribute;
 use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mount::FsOption;
 use crate::sys::mountinfo::Mount;
+use rustix::mount::MountAttrFlags;
 use std::net::IpAddr;
 
 /// Whom a mount is for.
@@ -53,7 +55,7 @@ fn smb(share: &Share, whom: For) -> Vec<FsOption> {
         For::Agent => out.extend([FsOption::flag("soft"), FsOption::flag("nosharesock")]),
         For::User { .. } => out.push(FsOption::flag("hard")),
     }
-    out.extend(share.smb.options.iter().map(|o| custom(o)));
+    out.extend(custom(&share.smb.options, whom));
     // SMB has no owners: everything on this mount is one user's, and nobody else's, whatever the options above say.
     out.extend([
         FsOption::new("uid", uid.to_string()),
@@ -86,18 +88,41 @@ fn nfs(share: &Share, whom: For) -> Vec<FsOption> {
         }
         For::User { .. } => out.push(FsOption::flag("hard")),
     }
-    out.extend(share.nfs.options.iter().map(|o| custom(o)));
+    out.extend(custom(&share.nfs.options, whom));
     if let Some(port) = share.port {
         out.push(FsOption::new("port", port.to_string()));
     }
     out
 }
 
-fn custom(option: &str) -> FsOption {
-    match option.split_once('=') {
+/// The administrator's own options, which win. Words for attributes of the mount are not the file system's business,
+/// and the agent's own mount gives up in time whatever is asked for users.
+fn custom(options: &[String], whom: For) -> Vec<FsOption> {
+    let patience = |o: &FsOption| same(&o.key, "hard");
+    let all = options.iter().filter(|o| !is_attribute(o)).map(|o| match o.split_once('=') {
         Some((key, value)) => FsOption::new(key, value),
-        None => FsOption::flag(option),
-    }
+        None => FsOption::flag(o),
+    });
+    all.filter(|o| whom != For::Agent || !patience(o)).collect()
+}
+
+/// The attributes of a mount: always [`crate::sys::mount::SAFE`], and those that the administrator asks for.
+pub fn attributes(share: &Share) -> MountAttrFlags {
+    let options = match share.kind() {
+        Kind::Smb => &share.smb.options[..],
+        Kind::Nfs => &share.nfs.options[..],
+        Kind::Directory => &[],
+    };
+    let flag = |word: &String| match word.as_str() {
+        "ro" => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        "noexec" => MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        "noatime" => MountAttrFlags::MOUNT_ATTR_NOATIME,
+        "nodiratime" => MountAttrFlags::MOUNT_ATTR_NODIRATIME,
+        "strictatime" => MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+        "nosymfollow" => MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW,
+        _ => MountAttrFlags::empty(),
+    };
+    options.iter().fold(crate::sys::mount::SAFE, |all, word| all | flag(word))
 }
 
 /// What the file system is called, and its source and address options; `below` is a directory on the share.
