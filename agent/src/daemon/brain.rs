@@ -224,6 +224,7 @@ impl Brain {
             self.engine = Engine::new(settings, None, random::seed());
             self.engine.users.named.append(&mut named);
             (self.engine.under_way, self.engine.stuck) = (under_way, stuck);
+            self.settled = false;
         } else {
             // Whoever asked for it wants everything tried again: a new key in the credentials file, most likely.
             self.engine.share.next_try = Duration::ZERO;
