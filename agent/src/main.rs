@@ -1,3 +1,140 @@
 //! The `dsvm-agent` program: arguments, log, dispatch, exit code.
 
-fn main() {}
+use clap::{Args, Parser, Subcommand};
+use dsvm_agent::cli;
+use dsvm_agent::config;
+use dsvm_agent::daemon::brain::{self, Mode};
+use dsvm_agent::worker::{child, launcher};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Everybody's notebooks on every VM of a shared pool, and VMs that go away when nobody uses them.
+#[derive(Debug, Parser)]
+#[command(name = "dsvm-agent", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration; files in agent.d beside it are read after it.
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The daemon.
+    Run {
+        /// Do what there is to do, then exit: 0 when everything is ready, 1 when not.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Shows how the share, your notebooks and this VM are: exit 0 ready, 1 not, 3 no agent runs.
+    Status(cli::status::StatusArgs),
+    /// Waits until the share and the notebooks are there.
+    Wait(cli::wait::WaitArgs),
+    /// What the agent would do now; touches nothing.
+    Plan {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks or shows the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// What PAM runs at log-in.
+    #[command(hide = true)]
+    LoginHook,
+    #[command(hide = true)]
+    Brain(BrainArguments),
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Names file, line and column of every mistake.
+    Check {
+        /// Another file than the one in force.
+        file: Option<PathBuf>,
+    },
+    /// The settings in force, each with the file and line that it came from.
+    Show,
+}
+
+#[derive(Debug, Args)]
+struct BrainArguments {
+    #[arg(long)]
+    once: bool,
+    #[arg(long)]
+    plan: bool,
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log(matches!(arguments.command, Command::Plan { .. } | Command::Brain(BrainArguments { plan: true, .. })));
+    let config = &arguments.config;
+    let code = match arguments.command {
+        Command::Run { once } => launch(config, &["--once"][..usize::from(once)], !once, false),
+        Command::Plan { json } => launch(config, &["--plan", "--json"][..1 + usize::from(json)], false, true),
+        Command::Brain(BrainArguments { once, plan, json }) => {
+            let mode = if plan {
+                Mode::Plan { json }
+            } else if once {
+                Mode::Once
+            } else {
+                Mode::Service
+            };
+            brain::run(config, mode)
+        }
+        Command::Worker => {
+            child::run(|| brain::read(config).map(|loaded| loaded.settings).map_err(|p| p.summary)).map(|()| 0)
+        }
+        Command::Status(arguments) => Ok(cli::status::run(&arguments, &Path::new(launcher::RUN).join("status"))),
+        Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
+        Command::Config(ConfigCommand::Check { file }) => {
+            print(|out| cli::config::check(file.as_deref().or(given(config)), cli::machine::findings, out))
+        }
+        Command::Config(ConfigCommand::Show) => print(|out| cli::config::show(given(config), out)),
+        Command::LoginHook => {
+            cli::hook::run(&Path::new(launcher::RUN).join("status/request.sock"));
+            Ok(0)
+        }
+    };
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err(why) => {
+            eprintln!("dsvm-agent: {why}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Writes to standard output. A reader that went away wants no more: that is no failure.
+fn print(write: impl FnOnce(&mut std::io::StdoutLock<'_>) -> std::io::Result<u8>) -> Result<u8, String> {
+    match write(&mut std::io::stdout().lock()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(0),
+        other => other.map_err(|e| e.to_string()),
+    }
+}
+
+/// A configuration that was named on the command line.
+fn given(config: &Path) -> Option<&Path> {
+    (config != Path::new(config::DEFAULT_FILE)).then_some(config)
+}
+
+fn launch(config: &Path, mode: &[&str], service: bool, look_only: bool) -> Result<u8, String> {
+    let absolute = std::path::absolute(config).map_err(|e| format!("{}: {e}", config.display()))?;
+    let mut brain: Vec<String> = mode.iter().map(|m| (*m).to_owned()).collect();
+    brain.extend(["--config".to_owned(), absolute.to_string_lossy().into_owned()]);
+    launcher::run(&launcher::Options { brain, config: absolute, service, look_only })
+}
+
+/// The log goes to standard error. Under systemd each line starts with its priority (sd-daemon(3)) and has no time,
+/// which the journal adds itself.
+fn log(quiet: bool) {
+    use dsvm_agent::cli::log::Lines;
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let level = if quiet { tracing::Level::ERROR } else { tracing::Level::INFO };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).event_format(Lines { journal }).init();
+}

@@ -1,1 +1,10 @@
-//! Room: cli.
+//! What people type: one file for each command.
+
+pub mod config;
+pub mod hook;
+pub mod log;
+pub mod machine;
+pub mod seat;
+pub mod status;
+pub mod terminal;
+pub mod wait;

@@ -37,14 +37,14 @@ pub struct Share {
 pub enum Source {
     /// `//host/share` or `//host/share/path`.
     Smb {
-        /// Name or address of the file server.
+        /// Name or address of the file server; an IPv6 address without brackets.
         host: String,
         /// The share and, behind further slashes, a directory on it.
         share: String,
     },
     /// `host:/export`.
     Nfs {
-        /// Name or address of the file server.
+        /// Name or address of the file server; an IPv6 address without brackets.
         host: String,
         /// The exported path, absolute.
         export: String,
@@ -170,9 +170,11 @@ impl Share {
 
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // An IPv6 address is told from a port and a path by its brackets.
+        let bracketed = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         match self {
-            Source::Smb { host, share } => write!(f, "//{host}/{share}"),
-            Source::Nfs { host, export } => write!(f, "{host}:{export}"),
+            Source::Smb { host, share } => write!(f, "//{}/{share}", bracketed(host)),
+            Source::Nfs { host, export } => write!(f, "{}:{export}", bracketed(host)),
             Source::Directory(path) => write!(f, "{}", path.display()),
         }
     }

@@ -1,1 +1,12 @@
-//! Room: daemon.
+//! The daemon: what triggers a pass, the pass itself, requests, and the brain's life.
+//!
+//! ```text
+//! trigger -> observe -> facts -> decide -> jobs -> (workers) -> answers -> memory -> status
+//! ```
+
+pub mod brain;
+pub mod engine;
+pub mod plan;
+pub mod report;
+pub mod request;
+pub mod trigger;

@@ -1,1 +1,9 @@
-//! Room: share.
+//! The share: mounted for the agent alone, and for each user a mount of their own directory, put into the guard.
+
+pub mod act;
+pub mod credentials;
+pub mod decide;
+pub mod diagnosis;
+pub mod model;
+pub mod observe;
+pub mod options;

@@ -1,7 +1,11 @@
 //! The status, version 1 of its JSON. Fields are added, never changed. What is not known is `null`.
 
 use crate::config::settings::Kind;
+pub use crate::share::model::ShareState;
 use serde::{Deserialize, Serialize};
+
+/// Version of the layout.
+pub const SCHEMA: u32 = 1;
 
 /// The whole status after a pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +82,16 @@ pub struct ProblemView {
     pub problem: crate::problem::Problem,
     /// When it was first seen.
     pub since: String,
+    /// In the file that everybody may read: how many users it stands for. Nothing elsewhere.
+    #[serde(default)]
+    pub count: Option<u64>,
+}
+
+impl ProblemView {
+    /// `problem`, first seen at `since`.
+    pub fn new(problem: crate::problem::Problem, since: impl Into<String>) -> Self {
+        Self { problem, since: since.into(), count: None }
+    }
 }
 
 /// How many.
@@ -91,24 +105,6 @@ pub struct Counts {
     pub problems: u64,
     /// Of those, logged in or with a process.
     pub present: u64,
-}
-
-/// State of the share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ShareState {
-    /// No share is configured.
-    Unconfigured,
-    /// Being mounted for the first time, or again.
-    Mounting,
-    /// Mounted, and it answers.
-    Mounted,
-    /// The server cannot be reached.
-    Unreachable,
-    /// The server, the kernel or the mount point refuses.
-    Refused,
-    /// Mounted, but it does not answer.
-    Hung,
 }
 
 /// The share.
@@ -170,4 +166,63 @@ pub struct OwnView {
     pub user: Option<UserView>,
     /// Their own problems.
     pub problems: Vec<ProblemView>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+    use serde_json::Value;
+
+    /// A status as version 1 was first published. It stays as it is; what is added later is not in it.
+    const SAMPLE_1: &str = include_str!("sample-1.json");
+
+    /// Every key of `old` that is not in `new`, with its path.
+    fn missing(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
+        match (old, new) {
+            (Value::Object(old), Value::Object(new)) => {
+                for (key, value) in old {
+                    match new.get(key) {
+                        Some(other) => missing(value, other, &format!("{path}.{key}"), found),
+                        None => found.push(format!("{path}.{key}")),
+                    }
+                }
+            }
+            (Value::Array(old), Value::Array(new)) => {
+                assert_eq!(old.len(), new.len(), "{path}");
+                for (old, new) in old.iter().zip(new) {
+                    missing(old, new, path, found);
+                }
+            }
+            (old, new) => assert_eq!(old, new, "{path}"),
+        }
+    }
+
+    #[test]
+    fn an_old_sample_is_read_and_all_of_it_is_still_written() {
+        let status: Status = serde_json::from_str(SAMPLE_1).unwrap();
+        let old: Value = serde_json::from_str(SAMPLE_1).unwrap();
+        let new = serde_json::to_value(&status).unwrap();
+        let mut found = Vec::new();
+        missing(&old, &new, "", &mut found);
+        assert_eq!(found, [""; 0], "fields are never taken away");
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_no_mistake() {
+        let mut later: Value = serde_json::from_str(SAMPLE_1).unwrap();
+        later["idle"] = serde_json::json!({"verdict": "busy"});
+        later["users"][0]["keeps"] = serde_json::json!([]);
+        later["problems"][0]["url"] = serde_json::json!("https://example.org");
+        let status: Status = serde_json::from_value(later).unwrap();
+        assert_eq!(status, serde_json::from_str(SAMPLE_1).unwrap());
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let mut status: Status = serde_json::from_str(SAMPLE_1).unwrap();
+        status.share.probe_ms = None;
+        status.node.vm_id = None;
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!((&json["share"]["probe_ms"], &json["node"]["vm_id"]), (&Value::Null, &Value::Null));
+    }
 }

@@ -1,1 +1,8 @@
-//! Room: workspace.
+//! Workspaces: one user's directory on the share with the link to it in their home.
+
+pub mod act;
+pub mod decide;
+pub mod memory;
+pub mod model;
+pub mod names;
+pub mod observe;

@@ -57,6 +57,12 @@ pub fn run(command: &mut Command) -> Result<String, Error> {
     Err(Error::Failed(words(command), tail))
 }
 
+/// Runs a command to its end and lets it speak to the terminal.
+pub fn stream(mut command: Command) -> Result<(), Error> {
+    let status = command.stdin(Stdio::null()).status().map_err(|error| Error::Start(words(&command), error))?;
+    if status.success() { Ok(()) } else { Err(Error::Failed(words(&command), String::new())) }
+}
+
 fn words(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));

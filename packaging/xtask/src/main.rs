@@ -1,11 +1,14 @@
 //! `cargo xtask`: builds, packages, tests and shows the project. Each command installs what it needs.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod deb;
 mod host;
 mod image;
+mod test;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, packages, tests and shows the project.")]
@@ -16,6 +19,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build the Debian package.
+    Deb {
+        /// Where to.
+        #[arg(long, default_value = "dist")]
+        out: PathBuf,
+    },
+    /// Run the checks and all rings of tests, or those that are named.
+    Test {
+        /// Some of: check, unit, cli, namespaces, vm.
+        rings: Vec<test::Ring>,
+    },
     /// Build the image that test guests start from, unless it is there.
     Image {
         /// The release of Debian.
@@ -28,8 +42,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Image { suite, force } => image::build(suite, force).map(|path| println!("{}", path.display())),
+    let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
+        Command::Deb { out } => deb::build(&out).map(drop).map_err(Box::from),
+        Command::Test { rings } => test::run(&rings),
+        Command::Image { suite, force } => {
+            image::build(suite, force).map(|path| println!("{}", path.display())).map_err(Box::from)
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

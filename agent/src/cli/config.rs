@@ -1,0 +1,200 @@
+//! `dsvm-agent config check` and `dsvm-agent config show`.
+
+use crate::config::settings::{Credentials, Isolation, Kind, MountWhen, Share};
+use crate::config::{DEFAULT_FILE, Loaded, Mistake, Place, Places, Settings, Trust, is_hidden, load};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Exit code: nothing is wrong.
+const FINE: u8 = 0;
+/// Exit code: there are mistakes.
+const MISTAKES: u8 = 1;
+
+/// `config check [FILE]`: writes every mistake and every note about `file`, or about the agent's own configuration,
+/// and returns the exit code: 0 without a mistake, 1 with one.
+///
+/// `extra` looks at what the settings name on this machine, and is asked only when the files have no mistake. A
+/// `file` may be anybody's, as it may be a draft; the agent's own configuration is judged as the daemon will.
+///
+/// # Errors
+/// `out` cannot be written to.
+pub fn check(file: Option<&Path>, extra: impl FnOnce(&Loaded) -> Vec<Mistake>, out: &mut impl Write) -> io::Result<u8> {
+    let Some(loaded) = loaded(file, out)? else { return Ok(MISTAKES) };
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    for note in &loaded.notes {
+        writeln!(out, "{}: note: {}", note.place, note.message)?;
+    }
+    let found = extra(&loaded);
+    if !found.is_empty() {
+        mistakes(&found, out)?;
+        return Ok(MISTAKES);
+    }
+    let of_file = Place::of_file(path);
+    if loaded.files.is_empty() {
+        writeln!(out, "{of_file}: not there; the agent runs, and mounts nothing until it is")?;
+        return Ok(FINE);
+    }
+    writeln!(out, "{of_file}: no mistakes")?;
+    for other in loaded.files.iter().filter(|read| *read != path) {
+        writeln!(out, "{}: no mistakes", Place::of_file(other))?;
+    }
+    if loaded.settings.share.is_none() {
+        writeln!(out, "It has no [share]: the agent runs, and mounts nothing.")?;
+    }
+    Ok(FINE)
+}
+
+/// `config show`: writes the settings in force, in the form of a configuration file, each with the file and line that
+/// it came from, and returns the exit code: 0, or 1 when there are mistakes, which are written instead. The settings
+/// hold no secret, only the name of the file that does.
+///
+/// # Errors
+/// `out` cannot be written to.
+pub fn show(file: Option<&Path>, out: &mut impl Write) -> io::Result<u8> {
+    let Some(loaded) = loaded(file, out)? else { return Ok(MISTAKES) };
+    out.write_all(render(&loaded.settings, &loaded.places).as_bytes())?;
+    Ok(FINE)
+}
+
+/// The configuration, or nothing after its mistakes were written.
+fn loaded(file: Option<&Path>, out: &mut impl Write) -> io::Result<Option<Loaded>> {
+    let (path, trust) = match file {
+        Some(file) => (file, Trust::Anyone),
+        None => (Path::new(DEFAULT_FILE), Trust::Root),
+    };
+    let found = match load(path, trust) {
+        // Who names a file means one that is there.
+        Ok(loaded) if file.is_some() && !loaded.files.iter().any(|read| read == path) => {
+            vec![Mistake::new(Place::of_file(path), "cannot be read: No such file or directory")]
+        }
+        Ok(loaded) => return Ok(Some(loaded)),
+        Err(found) => found,
+    };
+    mistakes(&found, out)?;
+    Ok(None)
+}
+
+fn mistakes(found: &[Mistake], out: &mut impl Write) -> io::Result<()> {
+    for mistake in found {
+        writeln!(out, "{mistake}")?;
+    }
+    match found.len() {
+        1 => writeln!(out, "1 mistake"),
+        many => writeln!(out, "{many} mistakes"),
+    }
+}
+
+/// `settings` as a configuration file that has the same meaning, each with its place in `places`.
+pub fn render(settings: &Settings, places: &Places) -> String {
+    let mut page = Page { text: String::new(), section: "", places };
+    match &settings.share {
+        Some(share) => render_share(&mut page, share),
+        None => page.text.push_str("# No share is configured: nothing is mounted.\n"),
+    }
+
+    let workspace = &settings.workspace;
+    page.section("workspace");
+    page.line("directory", &quoted(&workspace.directory));
+    page.line("link", &quoted(&workspace.link));
+    page.line("include", &list(&workspace.include));
+    page.line("exclude", &list(&workspace.exclude));
+    page.line(
+        "mount",
+        match workspace.mount {
+            MountWhen::OnPresence => "\"on-presence\"",
+            MountWhen::Always => "\"always\"",
+        },
+    );
+    page.line("linger", &quoted(&humantime::format_duration(workspace.linger).to_string()));
+    page.text
+}
+
+fn render_share(page: &mut Page<'_>, share: &Share) {
+    page.section("share");
+    page.line("source", &quoted(&share.source.to_string()));
+    page.line("mount_point", &quoted(&share.mount_point.to_string_lossy()));
+    match (share.port, share.server()) {
+        (Some(port), _) => page.line("port", &port.to_string()),
+        // The kind's own port is no setting: written down as one, it would stay when the kind changes.
+        (None, Some((_, port))) => page.line("# port", &port.to_string()),
+        (None, None) => {}
+    }
+
+    // Of the other kinds, only what was given: it is not in force, and not forgotten either.
+    let kind = share.kind();
+    if kind == Kind::Smb || share.smb != Default::default() {
+        page.section("share.smb");
+        page.line(
+            "isolation",
+            match share.smb.isolation {
+                Isolation::PerUser => "\"per-user\"",
+                Isolation::Open => "\"open\"",
+            },
+        );
+        page.line("options", &list(&share.smb.options));
+    }
+    if kind == Kind::Nfs || share.nfs != Default::default() {
+        page.section("share.nfs");
+        page.line("options", &list(&share.nfs.options));
+    }
+    if kind == Kind::Directory || share.directory != Default::default() {
+        page.section("share.directory");
+        page.line("local", &share.directory.local.to_string());
+    }
+    if let Some(Credentials::File(file)) = &share.credentials {
+        page.section("share.credentials");
+        page.line("file", &quoted(&file.to_string_lossy()));
+    }
+}
+
+/// The text while it grows.
+struct Page<'a> {
+    text: String,
+    /// The section that was opened last.
+    section: &'static str,
+    places: &'a Places,
+}
+
+impl Page<'_> {
+    fn section(&mut self, name: &'static str) {
+        self.section = name;
+        let gap = if self.text.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.text, "{gap}[{name}]");
+    }
+
+    /// One key of the open section; a key that begins with `# ` is not in the file.
+    fn line(&mut self, key: &str, value: &str) {
+        let place = match self.places.get(&format!("{}.{key}", self.section)) {
+            Some(place) => place.file_and_line(),
+            None => "default".to_owned(),
+        };
+        let setting = format!("{key:<11} = {value}");
+        let _ = writeln!(self.text, "{setting:<59}  # {place}");
+    }
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A TOML string. Rust's own escapes are not TOML's.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if is_hidden(c) => {
+                let _ = write!(out, "\\u{:04X}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,210 @@
+//! From files to settings.
+
+use super::settings::{Credentials, Isolation, MountWhen, Source};
+use super::*;
+use proptest::prelude::*;
+use std::fs;
+use std::time::Duration;
+
+/// A directory with `agent.toml` and, in `agent.d`, the rest.
+fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn load_from(dir: &tempfile::TempDir) -> Result<Loaded, Vec<String>> {
+    load(&dir.path().join("agent.toml"), Trust::Anyone)
+        .map_err(|mistakes| mistakes.iter().map(|m| shown(dir, m)).collect())
+}
+
+/// As displayed, without the temporary directory.
+fn shown(dir: &tempfile::TempDir, mistake: &Mistake) -> String {
+    mistake.to_string().replace(&format!("{}/", dir.path().display()), "")
+}
+
+#[test]
+fn nothing_there_is_a_machine_that_is_not_configured() {
+    let dir = directory(&[]);
+    assert_eq!(load_from(&dir), Ok(Loaded::default()));
+    let dir = directory(&[("agent.toml", "# nothing yet\n")]);
+    let loaded = load_from(&dir).unwrap();
+    assert_eq!((loaded.settings, loaded.files.len()), (Settings::default(), 1));
+}
+
+#[test]
+fn every_key_is_read() {
+    let text = r#"
+[share]
+source      = "//contosods.file.core.windows.net/dsvmshare"
+mount_point = "/datamnt/dsvmshare"
+port        = 1445
+[share.smb]
+isolation = "open"
+options   = ["actimeo=60", "nofail"]
+[share.nfs]
+options = ["nconnect=8"]
+[share.directory]
+local = true
+[share.credentials]
+file = "/etc/dsvm-agent/share.key"
+[workspace]
+directory = "people/{user}"
+link      = "remote"
+include   = ["@users"]
+exclude   = ["bob"]
+mount     = "always"
+linger    = "90s"
+"#;
+    let dir = directory(&[("agent.toml", text)]);
+    let loaded = load_from(&dir).unwrap();
+    let share = loaded.settings.share.unwrap();
+    let host = "contosods.file.core.windows.net".to_owned();
+    assert_eq!(share.source, Source::Smb { host, share: "dsvmshare".to_owned() });
+    assert_eq!(share.mount_point, Path::new("/datamnt/dsvmshare"));
+    assert_eq!(share.port, Some(1445));
+    assert_eq!(share.smb.isolation, Isolation::Open);
+    assert_eq!(share.smb.options, ["actimeo=60"], "nofail is mount(8)'s");
+    assert_eq!(share.nfs.options, ["nconnect=8"]);
+    assert!(share.directory.local);
+    assert_eq!(share.credentials, Some(Credentials::File("/etc/dsvm-agent/share.key".into())));
+    let workspace = loaded.settings.workspace;
+    assert_eq!((workspace.directory.as_str(), workspace.link.as_str()), ("people/{user}", "remote"));
+    assert_eq!((workspace.include, workspace.exclude), (vec!["@users".to_owned()], vec!["bob".to_owned()]));
+    assert_eq!((workspace.mount, workspace.linger), (MountWhen::Always, Duration::from_secs(90)));
+
+    for key in fragment::KEYS {
+        assert!(loaded.places.get(key).is_some(), "{key} has a place");
+    }
+    let line = |key: &str| loaded.places.get(key).unwrap().position().unwrap().line;
+    assert_eq!((line("share.source"), line("share.smb.options"), line("workspace.linger")), (3, 8, 21));
+    // Without those about the owner and mode of the files, which depend on who runs the tests.
+    let in_line = loaded.notes.iter().filter(|note| note.place.position().is_some());
+    let notes: Vec<_> = in_line.map(|note| shown(&dir, note)).collect();
+    assert_eq!(
+        notes,
+        [
+            "agent.toml:8:28: share.smb.options: `nofail` is left out: it is for mount(8) and /etc/fstab, and the \
+             agent uses neither",
+            "agent.toml:10:11: share.nfs.options is not used: share.source is SMB",
+            "agent.toml:12:9: share.directory.local is not used: share.source is SMB",
+        ]
+    );
+}
+
+#[test]
+fn later_files_replace_key_by_key_and_lists_whole() {
+    let dir = directory(&[
+        (
+            "agent.toml",
+            "[share]\nsource = \"/srv/a\"\nmount_point = \"/data\"\n[workspace]\nlink = \"r\"\nexclude = [\"a\", \"b\"]",
+        ),
+        ("agent.d/10-team.toml", "[share]\nsource = \"/srv/b\"\n[workspace]\nexclude = [\"c\"]\nlinger = \"1m\""),
+        ("agent.d/9-last.toml", "workspace.linger = \"2m\"\n"),
+    ]);
+    let loaded = load_from(&dir).unwrap();
+    let share = loaded.settings.share.unwrap();
+    assert_eq!((share.source.to_string().as_str(), share.mount_point.to_str()), ("/srv/b", Some("/data")));
+    assert_eq!(loaded.settings.workspace.exclude, ["c"]);
+    assert_eq!(loaded.settings.workspace.link, "r");
+    assert_eq!(loaded.settings.workspace.linger, Duration::from_secs(120), "9 comes after 1");
+    assert_eq!(loaded.files.len(), 3);
+    let place = |key: &str| loaded.places.get(key).unwrap().to_string().replace(dir.path().to_str().unwrap(), "");
+    assert_eq!(place("share.source"), "/agent.d/10-team.toml:2:10");
+    assert_eq!(place("share.mount_point"), "/agent.toml:3:15");
+    assert_eq!(place("workspace.linger"), "/agent.d/9-last.toml:1:20");
+}
+
+#[test]
+fn fragments_alone_are_a_configuration() {
+    let dir = directory(&[("agent.d/share.toml", "share = { source = \"/srv/a\", mount_point = \"/data\" }")]);
+    assert!(load_from(&dir).unwrap().settings.share.is_some());
+}
+
+#[test]
+fn all_mistakes_of_all_files_are_told_in_order() {
+    let dir = directory(&[
+        (
+            "agent.toml",
+            "[share]\nmountpoint = \"/data\"\nport = \"445\"\nsource = \"dsvmshare\"\n[workspace]\nlinger = 30",
+        ),
+        ("agent.d/1.toml", "[workspace\nlink = 5\n"),
+        ("agent.d/2.toml", "[workspace]\nlink = \"/x\"\ncolour = 1\n[idle]\nafter = \"60m\"\n"),
+    ]);
+    std::os::unix::fs::symlink("nowhere", dir.path().join("agent.d/3.toml")).unwrap();
+    let mistakes = load_from(&dir).unwrap_err();
+    assert_eq!(
+        mistakes,
+        [
+            "agent.d/3.toml: cannot be read: No such file or directory",
+            "agent.toml:2:1: unknown key `share.mountpoint`: did you mean `share.mount_point`?",
+            "agent.toml:3:8: share.port wants a whole number from 1 to 65535, not a text",
+            "agent.toml:4:10: share.source is no share: \"dsvmshare\": write \"//host/share\" for SMB, \"host:/path\" \
+             for NFS, or \"/directory\" for a local directory",
+            "agent.toml:6:10: workspace.linger has no unit: write \"30m\" or \"90s\"",
+            "agent.d/1.toml:1:11: this is not TOML: unclosed table, expected `]`",
+            "agent.d/2.toml:2:8: workspace.link must be relative to the home, not \"/x\": write, for example, \
+             \"notebooks/remote\"",
+            "agent.d/2.toml:3:1: unknown key `workspace.colour`",
+            "agent.d/2.toml:4:2: unknown section `idle`",
+        ]
+    );
+}
+
+#[test]
+fn a_secret_where_none_belongs_is_not_repeated() {
+    for text in [
+        "[share.credentials]\npassword = \"S3cret\"",
+        "[share.credentials]\npassword = S3cret",
+        "[share.credentials\npassword = \"S3cret",
+        "[share]\nsource = \"//me:S3cret@host/share\"\nmount_point = \"/d\"",
+        "[share.smb]\noptions = [\"password=S3cret\", \"a b=S3cret\", \"username=x,password=S3cret\"]",
+        "[share.smb]\noptions = \"password=S3cret\"",
+    ] {
+        let mistakes = load_from(&directory(&[("agent.toml", text)])).unwrap_err();
+        assert!(!mistakes.join("\n").contains("S3cret"), "{mistakes:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(main in prop::collection::vec(any::<u8>(), 0..400), more in ".{0,200}") {
+        let dir = directory(&[("agent.d/a.toml", &more)]);
+        fs::write(dir.path().join("agent.toml"), main).unwrap();
+        let _ = load_from(&dir);
+    }
+
+    #[test]
+    fn what_looks_like_configuration_never_panics(lines in prop::collection::vec(line(), 0..12)) {
+        let dir = directory(&[("agent.toml", &lines.join("\n"))]);
+        if let Err(mistakes) = load_from(&dir) {
+            prop_assert!(!mistakes.is_empty());
+        }
+    }
+}
+
+/// A line that may stand in a configuration, or nearly.
+fn line() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(fragment::KEYS);
+    let value = prop_oneof![
+        "\"[ -~]{0,20}\"",
+        "-?[0-9]{1,25}",
+        Just("true".to_owned()),
+        Just("[\"ro\", \"a=b\", 5]".to_owned()),
+        Just("\"//host/share\"".to_owned()),
+        Just("{ a = 1, b = { c = 2 } }".to_owned()),
+        Just("2020-01-01".to_owned()),
+        "[\\[\\]{}\"'=,a-z]{0,10}",
+    ];
+    let section = prop::sample::select(&["[share]", "[[share]]", "[share.smb]", "[workspace]", "[share", "[\"\"]"][..]);
+    prop_oneof![
+        (key.clone(), value.clone()).prop_map(|(key, value)| format!("{key} = {value}")),
+        (key, value).prop_map(|(key, value)| format!("{} = {value}", key.rsplit('.').next().unwrap_or(key))),
+        section.prop_map(str::to_owned),
+        "[ -~]{0,30}",
+    ]
+}

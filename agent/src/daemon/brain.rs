@@ -1,0 +1,377 @@
+//! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
+
+use super::engine::{AT_ONCE, Decision, Engine, Facts};
+use super::report::{self, Identity, PassTime, Since};
+use super::request::{self, Incoming, LOGIN, Reply, Request};
+use super::trigger::{self, Trigger};
+use crate::config::{self, Loaded, Settings, Trust};
+use crate::problem::Problem;
+use crate::status::model::{Health, Status, UserState};
+use crate::status::{publish, sentence};
+use crate::sys::clock::{boot_id, boottime};
+use crate::sys::{mountinfo, process, random};
+use crate::worker::client::{Client, Event};
+use crate::worker::launcher::RUN;
+use crate::worker::wire::Ask;
+use crate::workspace::observe;
+use std::collections::BTreeSet;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// The longest time between two passes.
+const PERIOD: Duration = Duration::from_secs(15);
+/// So long a burst of triggers is gathered: a new user is a dozen changes to `/etc`.
+const GATHER: Duration = Duration::from_millis(300);
+/// The processes are looked through at most this often.
+const PRESENCE: Duration = Duration::from_secs(5);
+/// While much is under way the status is written at most this often.
+const PUBLISH: Duration = Duration::from_millis(250);
+/// The service is ready after this, whatever the share does: boot and log-in do not wait for it.
+const READY_AT_LATEST: Duration = Duration::from_secs(18);
+/// A single round gives up after this.
+const ONCE_AT_LATEST: Duration = Duration::from_secs(60);
+
+/// What the brain is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// For good.
+    Service,
+    /// Until there is nothing left to do.
+    Once,
+    /// To say what would be done.
+    Plan {
+        /// As JSON.
+        json: bool,
+    },
+}
+
+/// Reads the configuration as root's orders.
+///
+/// # Errors
+/// The first mistake, as a problem.
+pub fn read(path: &Path) -> Result<Loaded, Problem> {
+    config::load(path, Trust::Root).map_err(|mistakes| {
+        let more = mistakes.len().saturating_sub(1);
+        let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        let summary =
+            format!("The configuration has a mistake: {first}{more}. What was in force before stays in force.");
+        let remedy = "Mend it, see: sudo dsvm-agent config check. It is read again by itself.";
+        Problem::new("config.mistake", summary, remedy)
+    })
+}
+
+/// The settings to be in force, if any, and what is wrong with the configuration. What is worth knowing is logged.
+fn load(path: &Path) -> (Option<Settings>, Option<Problem>) {
+    match read(path) {
+        Ok(loaded) => {
+            loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
+            (Some(loaded.settings), None)
+        }
+        Err(problem) => (None, Some(problem)),
+    }
+}
+
+/// Runs the brain on the launcher's socket, which is standard input. Returns the exit code.
+///
+/// # Errors
+/// In words, when it cannot start.
+pub fn run(config: &Path, mode: Mode) -> Result<u8, String> {
+    let parent = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
+    process::hide().map_err(|e| e.to_string())?;
+    process::die_with_parent(parent).map_err(|e| e.to_string())?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| e.to_string())?;
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let client = Client::new(socket).map_err(|e| format!("the launcher's socket: {e}"))?;
+        if let Mode::Plan { json } = mode {
+            return super::plan::run(config, client, json).await;
+        }
+        Brain::new(config, client, mode).live().await
+    })
+}
+
+struct Waiter {
+    user: String,
+    asked: Duration,
+    until: Instant,
+    reply: oneshot::Sender<Reply>,
+}
+
+struct Brain {
+    config: PathBuf,
+    mode: Mode,
+    client: Client,
+    engine: Engine,
+    identity: Identity,
+    since: Since,
+    waiters: Vec<Waiter>,
+    present: Option<(Duration, Option<BTreeSet<u32>>)>,
+    status: Option<Status>,
+    number: u64,
+    began: Instant,
+    settled: bool,
+    announced: bool,
+    published: Option<Instant>,
+    ending: bool,
+}
+
+impl Brain {
+    fn new(config: &Path, client: Client, mode: Mode) -> Self {
+        let (settings, mistake) = load(config);
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self {
+            config: config.to_owned(),
+            mode,
+            client,
+            engine: Engine::new(settings.unwrap_or_default(), mistake, random::seed()),
+            identity: Identity { host, boot_id: boot_id(), started: SystemTime::now() },
+            since: Since::default(),
+            waiters: Vec::new(),
+            present: None,
+            status: None,
+            number: 0,
+            began: Instant::now(),
+            settled: false,
+            announced: false,
+            published: None,
+            ending: false,
+        }
+    }
+
+    async fn live(mut self) -> Result<u8, String> {
+        let (to_triggers, mut triggers) = mpsc::unbounded_channel();
+        let (to_requests, mut requests) = mpsc::channel(64);
+        let socket = Path::new(RUN).join("status/request.sock");
+        let _watcher = trigger::watch(&self.config, to_triggers);
+        // What a predecessor said must not pass for what this one sees.
+        for name in [publish::PUBLIC, publish::FULL] {
+            let _ = std::fs::remove_file(Path::new(RUN).join("status").join(name));
+        }
+        let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
+        tokio::spawn(request::serve(listener, to_requests));
+        let mut next = Instant::now();
+        while !self.ending {
+            let mut gathered = BTreeSet::new();
+            tokio::select! {
+                event = self.client.next() => match event {
+                    Ok(Some(event)) => { self.event(event); next = Instant::now(); }
+                    Ok(None) => return Err("the launcher is gone".to_owned()),
+                    Err(e) => return Err(format!("the launcher's socket: {e}")),
+                },
+                Some(trigger) = triggers.recv() => { gathered.insert(trigger); }
+                Some(incoming) = requests.recv() => { if self.request(incoming) { next = Instant::now(); } }
+                () = tokio::time::sleep_until(next) => {}
+            }
+            if !gathered.is_empty() {
+                tokio::time::sleep(GATHER).await;
+                while let Ok(trigger) = triggers.try_recv() {
+                    gathered.insert(trigger);
+                }
+                gathered.into_iter().for_each(|t| self.triggered(t));
+                next = Instant::now();
+            }
+            if self.ending || Instant::now() < next {
+                continue;
+            }
+            next = self.pass();
+            if self.mode == Mode::Once && (self.settled || self.began.elapsed() > ONCE_AT_LATEST) {
+                break;
+            }
+        }
+        let _ = std::fs::remove_file(socket);
+        let ready = self.status.as_ref().is_some_and(|s| s.health == Health::Ready);
+        Ok(if self.mode == Mode::Once && !ready { 1 } else { 0 })
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Done { id, job, result, stuck } => {
+                if let Err(failure) = &result {
+                    tracing::debug!(target = job.target(), "{}", failure.line());
+                }
+                self.engine.absorb(id, &job, result, stuck, boottime());
+            }
+            Event::Freed { id } => {
+                self.engine.stuck.remove(&id);
+                self.engine.under_way.remove(&id);
+            }
+            Event::Reload => self.reload(),
+            Event::Terminate => self.ending = true,
+        }
+    }
+
+    fn triggered(&mut self, trigger: Trigger) {
+        match trigger {
+            Trigger::Users => self.engine.users.asked = None,
+            Trigger::Sessions => self.present = None,
+            Trigger::Config => self.reload(),
+        }
+    }
+
+    fn reload(&mut self) {
+        let (settings, mistake) = load(&self.config);
+        self.engine.mistake = mistake;
+        if let Some(settings) = settings.filter(|s| *s != self.engine.settings) {
+            tracing::info!("the configuration changed and is in force");
+            let (under_way, stuck) =
+                (std::mem::take(&mut self.engine.under_way), std::mem::take(&mut self.engine.stuck));
+            let mut named = std::mem::take(&mut self.engine.users.named);
+            self.engine = Engine::new(settings, None, random::seed());
+            self.engine.users.named.append(&mut named);
+            (self.engine.under_way, self.engine.stuck) = (under_way, stuck);
+        } else {
+            // Whoever asked for it wants everything tried again: a new key in the credentials file, most likely.
+            self.engine.share.next_try = Duration::ZERO;
+            let now = boottime();
+            self.engine.users.users.values_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);
+        }
+        self.engine.users.asked = None;
+    }
+
+    /// Takes a request; whether it needs a pass.
+    fn request(&mut self, incoming: Incoming) -> bool {
+        let Incoming { uid, request, reply } = incoming;
+        let answer = |reply: oneshot::Sender<Reply>, what| drop(reply.send(what));
+        match request {
+            Request::Own => {
+                let own = self.status.as_ref().map(|s| report::own(s, uid));
+                let starting = || Reply::Error { error: "the agent is starting".to_owned() };
+                answer(reply, own.map_or_else(starting, Reply::Own));
+                false
+            }
+            Request::Login { user } => {
+                let own =
+                    || self.engine.users.users.values().find(|r| r.account.uid == uid).map(|r| r.account.name.clone());
+                let user = if uid == 0 { user } else { own() };
+                let Some(user) = user.filter(|_| self.engine.settings.share.is_some()) else {
+                    answer(reply, Reply::Login { ready: false });
+                    return false;
+                };
+                let now = boottime();
+                match self.engine.users.users.get_mut(&user) {
+                    Some(record) => record.hurry(now),
+                    None => {
+                        // Directory services need not enumerate: whoever logs in is asked for by name.
+                        if self.engine.users.named.len() < 10_000 && self.engine.users.named.insert(user.clone()) {
+                            self.engine.users.asked = None;
+                        }
+                    }
+                }
+                self.waiters.push(Waiter { user, asked: now, until: Instant::now() + LOGIN, reply });
+                true
+            }
+        }
+    }
+
+    /// One pass. Returns when the next is due.
+    fn pass(&mut self) -> Instant {
+        let start = Instant::now();
+        let facts = self.observe();
+        let decision = self.engine.decide(&facts);
+        self.start_jobs(&decision, &facts);
+        self.number += 1;
+        let idle = self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id));
+        let known =
+            self.engine.users.known || self.engine.settings.share.is_none() || self.engine.users.unknown.is_some();
+        self.settled |= idle && known && decision.steps.is_empty();
+        let pass = PassTime {
+            number: self.number,
+            at: SystemTime::now(),
+            boottime: boottime(),
+            took: start.elapsed(),
+            settled: self.settled,
+        };
+        for problem in self.since.update(&decision.problems, pass.at) {
+            tracing::warn!(code = problem.code, subject = problem.subject, "{}", problem.summary);
+        }
+        let status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
+        self.tell(status, idle);
+        self.answer_waiters();
+        let soonest = self.waiters.iter().map(|w| w.until).min();
+        let due = start + self.engine.next_look(facts.now).min(PERIOD);
+        let grace = (!self.announced).then(|| self.began + READY_AT_LATEST).filter(|at| *at > start);
+        [soonest, grace].into_iter().flatten().fold(due, Instant::min)
+    }
+
+    fn observe(&mut self) -> Facts {
+        let now = boottime();
+        if self.present.as_ref().is_none_or(|(at, _)| now >= *at + PRESENCE) {
+            let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
+            self.present = Some((now, present.inspect_err(|e| tracing::debug!("who is here: {e}")).ok()));
+        }
+        let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
+        let mounts = mountinfo::read().map_err(|e| e.to_string());
+        let points = self.engine.wants_points().map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
+        Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points }
+    }
+
+    fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
+        for step in &decision.steps {
+            if self.engine.under_way.len() - self.engine.stuck.len() >= AT_ONCE {
+                break;
+            }
+            let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
+            let target = job.target();
+            if self.engine.under_way.values().any(|j| j.target() == target) {
+                continue;
+            }
+            match self.client.start(job.clone()) {
+                Ok(id) => drop(self.engine.under_way.insert(id, job)),
+                Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
+            }
+        }
+    }
+
+    fn tell(&mut self, status: Status, idle: bool) {
+        let changed =
+            self.status.as_ref().is_none_or(|s| s.share.state != status.share.state || s.health != status.health);
+        if changed {
+            tracing::info!("{}", sentence::sentence(&status));
+        }
+        if idle || changed || self.published.is_none_or(|at| at.elapsed() >= PUBLISH) {
+            if let Err(e) = publish::publish(&Path::new(RUN).join("status"), &status) {
+                tracing::warn!("the status cannot be written: {e}");
+            }
+            self.published = Some(Instant::now());
+            self.say(&Ask::Status(sentence::sentence(&status)));
+        }
+        self.status = Some(status);
+        if !self.announced && (self.settled || self.began.elapsed() >= READY_AT_LATEST) {
+            self.announced = true;
+            self.say(&Ask::Ready);
+        }
+        self.say(&Ask::Alive);
+    }
+
+    fn say(&self, ask: &Ask) {
+        if let Err(e) = self.client.tell(ask) {
+            tracing::debug!("the launcher was not told: {e}");
+        }
+    }
+
+    fn answer_waiters(&mut self) {
+        let Some(status) = &self.status else { return };
+        let now = Instant::now();
+        let asked = self.engine.users.asked;
+        let answer = |waiter: &Waiter| match status.users.iter().find(|u| u.name == waiter.user) {
+            Some(user) if user.state == UserState::Ready && user.mounted => Some(true),
+            Some(user) if user.state == UserState::Problem => Some(false),
+            // The name services have answered since, and know nobody of that name who is served.
+            None if asked.is_some_and(|at| at >= waiter.asked) => Some(false),
+            _ => (now >= waiter.until).then_some(false),
+        };
+        let mut waiting = Vec::new();
+        for waiter in self.waiters.drain(..) {
+            match answer(&waiter) {
+                Some(ready) => drop(waiter.reply.send(Reply::Login { ready })),
+                None => waiting.push(waiter),
+            }
+        }
+        self.waiters = waiting;
+    }
+}

@@ -1,0 +1,151 @@
+//! From what the engine knows to the status that is published. Pure: times come in as arguments.
+
+use super::engine::{Decision, Engine};
+use crate::problem::Problem;
+use crate::status::health::health;
+use crate::status::model::{
+    Agent, Counts, Node, OwnView, ProblemView, SCHEMA, ShareState, ShareView, Status, UserState, UserView,
+};
+use crate::sys::clock::rfc3339;
+use crate::workspace::memory::Record;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// What does not change while the brain lives.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The machine's name.
+    pub host: String,
+    /// The kernel's id of this boot.
+    pub boot_id: String,
+    /// When the brain was started.
+    pub started: SystemTime,
+}
+
+/// When each problem was first seen.
+#[derive(Debug, Clone, Default)]
+pub struct Since(BTreeMap<(String, Option<String>), SystemTime>);
+
+impl Since {
+    /// Forgets problems that are gone, and notes new ones; the new ones come back, for the log.
+    pub fn update(&mut self, problems: &[Problem], now: SystemTime) -> Vec<Problem> {
+        let key = |p: &Problem| (p.code.clone(), p.subject.clone());
+        let mut old = std::mem::take(&mut self.0);
+        let mut new = Vec::new();
+        for problem in problems {
+            let since = old.remove(&key(problem));
+            if since.is_none() && !self.0.contains_key(&key(problem)) {
+                new.push(problem.clone());
+            }
+            self.0.entry(key(problem)).or_insert(since.unwrap_or(now));
+        }
+        new
+    }
+
+    fn view(&self, problem: &Problem) -> ProblemView {
+        let since = self.0.get(&(problem.code.clone(), problem.subject.clone()));
+        ProblemView::new(problem.clone(), since.map(|s| rfc3339(*s)).unwrap_or_default())
+    }
+}
+
+/// When a pass ended and how long it took.
+#[derive(Debug, Clone, Copy)]
+pub struct PassTime {
+    /// Its number.
+    pub number: u64,
+    /// By the wall clock.
+    pub at: SystemTime,
+    /// By the boot-time clock.
+    pub boottime: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// The first passes are through.
+    pub settled: bool,
+}
+
+/// The status after a pass.
+pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Identity, pass: &PassTime) -> Status {
+    let users: Vec<UserView> = engine.users.users.values().map(|r| user(engine, decision, r)).collect();
+    let count = |state: UserState| users.iter().filter(|u| u.state == state).count() as u64;
+    let present = engine
+        .users
+        .users
+        .values()
+        .filter(|r| r.last_present.is_some_and(|at| at + Duration::from_secs(60) > pass.boottime));
+    let problems: Vec<ProblemView> = decision.problems.iter().map(|p| since.view(p)).collect();
+    let counts = Counts {
+        users: users.len() as u64,
+        ready: count(UserState::Ready),
+        problems: count(UserState::Problem),
+        present: present.count() as u64,
+    };
+    let share = share(engine, decision, pass);
+    let unconfigured = engine.settings.share.is_none() && engine.mistake.is_none();
+    Status {
+        schema: SCHEMA,
+        agent: Agent {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: rfc3339(identity.started),
+            pass: pass.number,
+            pass_at: rfc3339(pass.at),
+            pass_ms: (pass.took.as_secs_f64() * 10_000.0).round() / 10.0,
+            boot_id: identity.boot_id.clone(),
+            pass_boottime_s: pass.boottime.as_secs_f64(),
+        },
+        node: Node { name: identity.host.clone(), vm_id: None, location: None, scale_set: None },
+        health: health(share.state, &problems, &counts, unconfigured, pass.settled),
+        problems,
+        counts,
+        share,
+        users,
+    }
+}
+
+fn share(engine: &Engine, decision: &Decision, pass: &PassTime) -> ShareView {
+    let configured = engine.settings.share.as_ref();
+    let answered = engine.share.answered.map(|(_, probe)| probe).filter(|_| decision.view.state == ShareState::Mounted);
+    let since = engine.share.state.map(|(_, at)| rfc3339(pass.at - pass.boottime.saturating_sub(at)));
+    ShareView {
+        kind: configured.map(|s| s.kind()),
+        source: configured.map(|s| s.source.to_string()),
+        mount_point: configured.map(|s| s.mount_point.display().to_string()),
+        state: decision.view.state,
+        since,
+        probe_ms: answered.map(|p| (p.ms * 10.0).round() / 10.0),
+        bytes_total: answered.map(|p| p.bytes_total),
+        bytes_free: answered.map(|p| p.bytes_free),
+        protocol: decision.mounted.root.as_ref().and_then(|r| r.protocol.clone()),
+    }
+}
+
+fn user(engine: &Engine, decision: &Decision, record: &Record) -> UserView {
+    let mounted = decision.mounted.users.iter().any(|m| m.directory == Path::new(&record.directory));
+    let there = record.linked.is_some() && record.point == decision.view.guard && decision.view.guard.is_some();
+    let state = if record.has_problem() {
+        UserState::Problem
+    } else if there
+        && record.made.is_some()
+        && record.made == engine.share.root_id
+        && decision.view.state == ShareState::Mounted
+    {
+        UserState::Ready
+    } else {
+        UserState::Pending
+    };
+    UserView {
+        name: record.account.name.clone(),
+        uid: record.account.uid,
+        state,
+        mounted,
+        directory: record.directory.clone(),
+        link: record.account.home.join(&engine.settings.workspace.link).display().to_string(),
+    }
+}
+
+/// What one person is told of themselves.
+pub fn own(status: &Status, uid: u32) -> OwnView {
+    let user = status.users.iter().find(|u| u.uid == uid).cloned();
+    let mine = |p: &&ProblemView| user.as_ref().is_some_and(|u| p.problem.subject.as_deref() == Some(u.name.as_str()));
+    OwnView { problems: status.problems.iter().filter(mine).cloned().collect(), user }
+}

@@ -1,0 +1,86 @@
+//! What makes the agent look again before its time: a change to the users or to the configuration, a log-in. A lost
+//! trigger costs at most one period of the timer, since every pass looks at everything.
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use std::path::{Path, PathBuf};
+use tokio::sync::mpsc;
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trigger {
+    /// The users, perhaps.
+    Users,
+    /// The configuration, perhaps.
+    Config,
+    /// Somebody came or went.
+    Sessions,
+}
+
+/// Watches directories, not files: tools replace files by renaming new ones over them, and a watch stays with the old.
+/// The watcher ends when it is dropped. What cannot be watched is left to the timer, and said in the log.
+pub fn watch(config: &Path, out: mpsc::UnboundedSender<Trigger>) -> Option<RecommendedWatcher> {
+    let config_dir = config.parent().unwrap_or(Path::new("/")).to_owned();
+    let watched =
+        [PathBuf::from("/etc"), config_dir.clone(), config_dir.join("agent.d"), PathBuf::from("/run/systemd/users")];
+    let classify = move |path: &Path| classify(path, &config_dir);
+    let handler = move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        if matches!(event.kind, EventKind::Access(_)) {
+            return;
+        }
+        // A lost event means: look at everything.
+        let all = event.need_rescan().then_some([Trigger::Users, Trigger::Config, Trigger::Sessions]);
+        for trigger in all.into_iter().flatten().chain(event.paths.iter().filter_map(|p| classify(p))) {
+            // Nobody is left to hear it when the brain ends.
+            let _ = out.send(trigger);
+        }
+    };
+    let mut watcher = match notify::recommended_watcher(handler) {
+        Ok(watcher) => watcher,
+        Err(e) => {
+            tracing::warn!("changes are noticed by the timer only: {e}");
+            return None;
+        }
+    };
+    for path in watched {
+        if let Err(e) = watcher.watch(&path, RecursiveMode::NonRecursive) {
+            tracing::debug!("{} is not watched: {e}", path.display());
+        }
+    }
+    Some(watcher)
+}
+
+fn classify(path: &Path, config: &Path) -> Option<Trigger> {
+    let parent = path.parent()?;
+    let name = path.file_name()?.to_str()?;
+    if parent == Path::new("/run/systemd/users") {
+        return Some(Trigger::Sessions);
+    }
+    if parent == config || parent == config.join("agent.d") {
+        return name.ends_with(".toml").then_some(Trigger::Config);
+    }
+    let users = parent == Path::new("/etc") && matches!(name, "passwd" | "group" | "login.defs" | "nsswitch.conf");
+    users.then_some(Trigger::Users)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_matters_makes_a_pass() {
+        let config = Path::new("/etc/dsvm-agent");
+        for (path, expected) in [
+            ("/etc/passwd", Some(Trigger::Users)),
+            ("/etc/passwd.lock", None),
+            ("/etc/passwd+", None),
+            ("/etc/hosts", None),
+            ("/etc/dsvm-agent/agent.toml", Some(Trigger::Config)),
+            ("/etc/dsvm-agent/agent.d/50-x.toml", Some(Trigger::Config)),
+            ("/etc/dsvm-agent/share.key", None),
+            ("/run/systemd/users/1001", Some(Trigger::Sessions)),
+        ] {
+            assert_eq!(classify(Path::new(path), config), expected, "{path}");
+        }
+    }
+}

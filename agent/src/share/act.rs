@@ -1,0 +1,303 @@
+//! Carries out the share's steps, in a worker. Each is idempotent, goes through descriptors, and fails with facts.
+
+use super::credentials;
+use super::model::{Attempt, Failure, GUARD_SOURCE, NOT_MOUNTED, NOT_MOUNTED_TEXT, Probe, ROOT};
+use super::options::{self, For};
+use crate::config::settings::{Credentials, Kind, Share, Source};
+use crate::sys::mount::{self, FsOption, MountError};
+use crate::sys::open;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Component, Path};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Finds an address of `host` on which the server accepts a connection.
+///
+/// # Errors
+/// [`Attempt::Resolve`] or, with the last address tried, [`Attempt::Connect`].
+pub fn reach(host: &str, port: u16) -> Result<IpAddr, Failure> {
+    let addresses: Vec<SocketAddr> =
+        (host, port).to_socket_addrs().map_err(|e| Failure::said(Attempt::Resolve, e.to_string()))?.take(4).collect();
+    let mut last = Failure::said(Attempt::Resolve, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(_) => return Ok(address.ip()),
+            Err(e) => {
+                let errno = e.raw_os_error().or((e.kind() == std::io::ErrorKind::TimedOut).then_some(libc::ETIMEDOUT));
+                last = Failure { attempt: Attempt::Connect, errno, details: vec![address.ip().to_string()] };
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Lays the guard: a read-only tmpfs over the empty mount point, which is made when it is missing.
+///
+/// # Errors
+/// `ENOTEMPTY` with some names when something is in the mount point; else the call that failed.
+pub fn lay_guard(share: &Share) -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::Guard, e);
+    let target = make_mount_point(&share.mount_point).map_err(fail)?;
+    refuse_if_occupied(&target)?;
+    let options = [
+        FsOption::new("source", GUARD_SOURCE),
+        FsOption::new("mode", "0755"),
+        // A few thousand directories and one text; nobody can write, so nobody can fill it.
+        FsOption::new("size", "16m"),
+        FsOption::new("nr_inodes", "100k"),
+    ];
+    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC | mount::SAFE;
+    let guard = mount::make("tmpfs", &options, read_only).map_err(|e| Failure::mount(Attempt::Guard, e))?;
+    mount::attach(&guard, &target).map_err(|e| Failure::mount(Attempt::Guard, e))
+}
+
+/// Opens the mount point, making missing directories as root's. Every directory on the way must be safe from users:
+/// whoever could rename one of them could put another in its place.
+fn make_mount_point(path: &Path) -> Result<OwnedFd, Errno> {
+    let mut here = open::directory(Path::new("/"))?;
+    for component in path.components() {
+        let name = match component {
+            Component::RootDir => continue,
+            Component::Normal(name) => name,
+            _ => return Err(Errno::INVAL),
+        };
+        match rustix::fs::mkdirat(&here, name, Mode::from(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        here = rustix::fs::openat(&here, name, flags, Mode::empty())?;
+        let stat = rustix::fs::fstat(&here)?;
+        let sticky = stat.st_mode & 0o1000 != 0;
+        if stat.st_uid != 0 || (stat.st_mode & 0o022 != 0 && !sticky) {
+            return Err(Errno::PERM);
+        }
+    }
+    Ok(here)
+}
+
+fn refuse_if_occupied(directory: &OwnedFd) -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::Guard, e);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(directory, c".", flags, Mode::empty()).map_err(fail)?;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&readable).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+        if names.len() > 3 {
+            names.pop();
+            names.push("…".to_owned());
+            break;
+        }
+    }
+    if names.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure { attempt: Attempt::Guard, errno: Some(libc::ENOTEMPTY), details: names })
+    }
+}
+
+/// Opens the guard itself and makes sure that it is the guard.
+fn open_guard(share: &Share, attempt: Attempt) -> Result<OwnedFd, Failure> {
+    let guard = open::directory(&share.mount_point).map_err(|e| Failure::call(attempt, e))?;
+    let stat = rustix::fs::fstatfs(&guard).map_err(|e| Failure::call(attempt, e))?;
+    if stat.f_type == libc::TMPFS_MAGIC { Ok(guard) } else { Err(Failure::said(attempt, "the guard is not there")) }
+}
+
+/// Makes empty mount points in the guard, each with the text that says what is missing. The guard is read-only to
+/// everybody, us included: they are made through a writable clone of its mount, which is attached nowhere.
+///
+/// # Errors
+/// The first that failed; those before it stay, and all are tried again.
+pub fn make_mount_points(share: &Share, directories: &[String]) -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::MountPoints, e);
+    let failed = |e: MountError| Failure::mount(Attempt::MountPoints, e);
+    let guard = open_guard(share, Attempt::MountPoints)?;
+    let writable = mount::clone(&guard, MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_RDONLY).map_err(failed)?;
+    let text = guard_text(&writable).map_err(fail)?;
+    for directory in directories {
+        let (point, _) = open::make_below(&writable, Path::new(directory), Mode::from(0o755)).map_err(fail)?;
+        match rustix::fs::linkat(&writable, text, &point, NOT_MOUNTED, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    Ok(())
+}
+
+/// The one file that all mount points link to: a thousand of them cost one page.
+fn guard_text(writable: &OwnedFd) -> Result<&'static str, Errno> {
+    const NAME: &str = ".share-not-mounted";
+    let (temporary, flags) =
+        (".share-not-mounted.new", OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW);
+    if rustix::fs::statat(writable, NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Ok(NAME);
+    }
+    let file = rustix::fs::openat(writable, temporary, flags | OFlags::CLOEXEC, Mode::from(0o444))?;
+    rustix::fs::fchmod(&file, Mode::from(0o444))?;
+    let mut rest = NOT_MOUNTED_TEXT.as_bytes();
+    while !rest.is_empty() {
+        let n = rustix::io::write(&file, rest)?;
+        rest = rest.get(n..).unwrap_or_default();
+    }
+    rustix::fs::renameat(writable, temporary, writable, NAME)?;
+    Ok(NAME)
+}
+
+/// Mounts the share's root where only the agent can reach it.
+///
+/// # Errors
+/// The call that failed with the kernel's messages.
+pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::Mount, e);
+    let root = Path::new(ROOT);
+    let (private, name) = (root.parent().unwrap_or(root), root.file_name().unwrap_or_default());
+    // The launcher made the directory above it, for root alone.
+    let parent = open::directory(private).map_err(fail)?;
+    let stat = rustix::fs::fstat(&parent).map_err(fail)?;
+    if stat.st_uid != 0 || stat.st_mode & 0o077 != 0 {
+        return Err(fail(Errno::PERM));
+    }
+    let (target, _) = open::make_below(&parent, Path::new(name), Mode::from(0o700)).map_err(fail)?;
+    let tree = match &share.source {
+        Source::Directory(path) => clone_source(share, path)?,
+        _ => network(share, For::Agent, None, address, Attempt::Mount)?,
+    };
+    mount::attach(&tree, &target).map_err(|e| Failure::mount(Attempt::Mount, e))
+}
+
+/// A clone of the local directory that stands for the share.
+fn clone_source(share: &Share, path: &Path) -> Result<OwnedFd, Failure> {
+    let fail = |e| Failure::call(Attempt::Source, e);
+    let source = open::directory(path).map_err(fail)?;
+    let parent = rustix::fs::openat(&source, c"..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let id = |fd: &OwnedFd| {
+        rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
+    };
+    let is_mount_point = id(&source).map_err(fail)? != id(&parent.map_err(fail)?).map_err(fail)?;
+    if !is_mount_point && !share.directory.local {
+        return Err(Failure::said(Attempt::Source, "nothing is mounted there"));
+    }
+    mount::clone(&source, mount::SAFE, MountAttrFlags::empty()).map_err(|e| Failure::mount(Attempt::Mount, e))
+}
+
+/// A detached mount of the share, or of a directory on it, from the server.
+fn network(
+    share: &Share,
+    whom: For,
+    below: Option<&str>,
+    address: Option<IpAddr>,
+    attempt: Attempt,
+) -> Result<OwnedFd, Failure> {
+    let kind = share.kind();
+    let keys = match &share.credentials {
+        Some(Credentials::File(path)) => Some(credentials::read(path)?),
+        None => None,
+    };
+    let mut all = options::source(share, below, address);
+    if kind == Kind::Nfs {
+        all.extend(client_address(share, address, attempt)?);
+    }
+    all.extend(keys.iter().flat_map(credentials::Keys::options));
+    all.extend(options::build(share, whom));
+    let name = if kind == Kind::Smb { "cifs" } else { "nfs4" };
+    let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) };
+    match mount::make(name, &all, attributes) {
+        // Kernels before 6.9 do not know a second key: they use the first.
+        Err(e) if e.call == "option password2" => {
+            all.retain(|o| o.key != "password2");
+            mount::make(name, &all, attributes)
+        }
+        other => other,
+    }
+    .map_err(|e| Failure::mount(attempt, e))
+}
+
+/// NFS 4.1 wants to know the address that we are seen at: the one a connection to the server would have.
+fn client_address(share: &Share, address: Option<IpAddr>, attempt: Attempt) -> Result<Option<FsOption>, Failure> {
+    let (Some(address), Some((_, port))) = (address, share.server()) else { return Ok(None) };
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let local = std::net::UdpSocket::bind(any).and_then(|s| s.connect((address, port)).and_then(|()| s.local_addr()));
+    let local = local.map_err(|e| Failure { attempt, errno: e.raw_os_error(), details: vec![address.to_string()] })?;
+    Ok(Some(FsOption::new("clientaddr", local.ip().to_string())))
+}
+
+/// Asks the share for a sign of life: a call that no cache answers.
+///
+/// # Errors
+/// The call that failed.
+pub fn probe() -> Result<Probe, Failure> {
+    let start = Instant::now();
+    let root = open_root(Attempt::Probe)?;
+    let stat = rustix::fs::fstatfs(&root).map_err(|e| Failure::call(Attempt::Probe, e))?;
+    let block = u64::try_from(stat.f_bsize).unwrap_or(0);
+    let (total, free) = (stat.f_blocks.saturating_mul(block), stat.f_bavail.saturating_mul(block));
+    Ok(Probe { ms: start.elapsed().as_secs_f64() * 1000.0, bytes_total: total, bytes_free: free })
+}
+
+/// Opens the share's root and makes sure that something is mounted there.
+pub(crate) fn open_root(attempt: Attempt) -> Result<OwnedFd, Failure> {
+    let fail = |e| Failure::call(attempt, e);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(ROOT, flags, Mode::empty()).map_err(fail)?;
+    let id = |fd: &OwnedFd| {
+        rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
+    };
+    let private = open::directory(Path::new(ROOT).parent().unwrap_or(Path::new("/"))).map_err(fail)?;
+    if id(&root).map_err(fail)? == id(&private).map_err(fail)? {
+        return Err(Failure::said(attempt, "the share is not mounted"));
+    }
+    Ok(root)
+}
+
+/// Mounts a user's directory over their mount point in the guard. One that is mounted already is left alone.
+///
+/// # Errors
+/// The call that failed; `EACCES` when the directory belongs to somebody else.
+pub fn attach(share: &Share, directory: &str, uid: u32, gid: u32, address: Option<IpAddr>) -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::Attach, e);
+    let guard = open_guard(share, Attempt::Attach)?;
+    let point = match open::below(&guard, Path::new(directory)) {
+        Ok(point) => point,
+        Err(Errno::XDEV) => return Ok(()),
+        Err(e) => return Err(fail(e)),
+    };
+    let tree = match share.kind() {
+        Kind::Smb => network(share, For::User { uid, gid }, Some(directory), address, Attempt::Attach)?,
+        // Not a clone of the agent's own mount, which gives up in time: users' writes must not.
+        Kind::Nfs => network(share, For::User { uid, gid }, Some(directory), address, Attempt::Attach)?,
+        Kind::Directory => {
+            let own = open::below(open_root(Attempt::Attach)?.as_fd(), Path::new(directory)).map_err(fail)?;
+            mount::clone(&own, mount::SAFE, MountAttrFlags::empty()).map_err(|e| Failure::mount(Attempt::Attach, e))?
+        }
+    };
+    // Where directories have owners, one that is somebody else's is shown to nobody.
+    if rustix::fs::fstat(&tree).map_err(fail)?.st_uid != uid {
+        return Err(fail(Errno::ACCESS));
+    }
+    mount::attach(&tree, &point).map_err(|e| Failure::mount(Attempt::Attach, e))
+}
+
+/// Unmounts a user's directory, if nobody uses it.
+///
+/// # Errors
+/// `EBUSY` while somebody does.
+pub fn detach(share: &Share, directory: &str) -> Result<(), Failure> {
+    let path = Path::new(directory);
+    if !path.components().all(|c| matches!(c, Component::Normal(_))) {
+        return Err(Failure::call(Attempt::Detach, Errno::INVAL));
+    }
+    match mount::unmount(&share.mount_point.join(path)) {
+        Err(e) if e.errno == libc::EINVAL => Ok(()),
+        other => other.map_err(|e| Failure::mount(Attempt::Detach, e)),
+    }
+}

@@ -1,0 +1,101 @@
+//! A worker's life: hide, read the job, give up what it does not need, do it, answer, end.
+
+use super::job::{Answer, Job, Privilege};
+use crate::config::settings::{Kind, Settings};
+use crate::share::act as share;
+use crate::share::model::{Attempt, Failure};
+use crate::sys::process;
+use crate::workspace::{act as workspace, observe};
+use rustix::thread::CapabilitySet;
+use std::io::{Read, Write};
+use std::path::Path;
+
+/// Runs the job on standard input and writes the answer to standard output. `settings` reads the configuration, which
+/// some jobs do, before privileges are given up.
+///
+/// The numbers of the agent's own user come first in the job's envelope, since it cannot be looked up here.
+///
+/// # Errors
+/// In words, when not even an answer can be given.
+pub fn run(settings: impl FnOnce() -> Result<Settings, String>) -> Result<(), String> {
+    let parent = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
+    let text = |what: &str, e: rustix::io::Errno| format!("{what}: {e}");
+    process::hide().map_err(|e| text("PR_SET_DUMPABLE", e))?;
+    process::die_with_parent(parent).map_err(|e| text("PR_SET_PDEATHSIG", e))?;
+    process::close_others();
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let mut envelope = Vec::new();
+    std::io::stdin().take(super::wire::LIMIT as u64).read_to_end(&mut envelope).map_err(|e| e.to_string())?;
+    let (job, own): (Job, (u32, u32)) = serde_json::from_slice(&envelope).map_err(|e| e.to_string())?;
+    let _ = rustix::thread::set_name(job.process_name());
+    let answer = match prepared(&job, own, parent, settings) {
+        Ok(settings) => perform(&job, &settings),
+        Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
+    };
+    let bytes = serde_json::to_vec(&answer).map_err(|e| e.to_string())?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(&bytes).and_then(|()| out.flush()).map_err(|e| e.to_string())
+}
+
+/// Reads the configuration where the job needs it, then gives up everything that it does not need.
+fn prepared(
+    job: &Job,
+    own: (u32, u32),
+    parent: i32,
+    settings: impl FnOnce() -> Result<Settings, String>,
+) -> Result<Settings, String> {
+    let needs_settings = !matches!(job, Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe);
+    let settings = if needs_settings { settings()? } else { Settings::default() };
+    match job.privilege() {
+        Privilege::Nobody => process::become_user(own.0, own.1, &[own.1], parent),
+        Privilege::User(person) => process::become_user(person.uid(), person.gid(), person.groups(), parent),
+        Privilege::Root(capabilities) => keep(capabilities),
+    }
+    .map_err(|e| format!("privileges could not be given up: {e}"))?;
+    Ok(settings)
+}
+
+fn keep(capabilities: CapabilitySet) -> Result<(), rustix::io::Errno> {
+    rustix::thread::set_no_new_privs(true)?;
+    process::keep_capabilities(capabilities)
+}
+
+fn perform(job: &Job, settings: &Settings) -> Answer {
+    match attempt(job, settings) {
+        Ok(answer) => answer,
+        Err(failure) => Answer::Failed(failure),
+    }
+}
+
+fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
+    let configured = || settings.share.as_ref().ok_or_else(|| Failure::said(Attempt::Worker, "no share is configured"));
+    let done = |()| Answer::Done;
+    match job {
+        Job::Identity { name } => {
+            let user = users::get_user_by_name(name);
+            Ok(Answer::Identity { ids: user.map(|u| (u.uid(), u.primary_group_id())) })
+        }
+        Job::Accounts { from, to, names } => {
+            let (accounts, odd) = observe::accounts(&(*from..=*to), names);
+            Ok(Answer::Accounts { accounts, odd })
+        }
+        Job::Reach { host, port } => share::reach(host, *port).map(|address| Answer::Reached { address }),
+        Job::LayGuard => share::lay_guard(configured()?).map(done),
+        Job::MountPoints { directories } => share::make_mount_points(configured()?, directories).map(done),
+        Job::MountRoot { address } => share::mount_root(configured()?, *address).map(done),
+        Job::Probe => share::probe().map(Answer::Alive),
+        Job::Directories { wanted, make } => {
+            let owners = configured()?.kind() != Kind::Smb;
+            workspace::directories(wanted, owners, *make).map(Answer::Directories)
+        }
+        Job::Attach { wanted, address } => {
+            share::attach(configured()?, &wanted.directory, wanted.uid, wanted.gid, *address).map(done)
+        }
+        Job::Detach { directory } => share::detach(configured()?, directory).map(done),
+        Job::Link { person, directory, make } => {
+            let target = configured()?.mount_point.join(directory);
+            let link = workspace::link(person.home(), Path::new(&settings.workspace.link), &target, *make);
+            Ok(Answer::Link(link))
+        }
+    }
+}

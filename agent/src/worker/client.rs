@@ -1,0 +1,184 @@
+//! The brain's side: asks the launcher for workers, gathers their answers, never waits for one.
+
+use super::job::{Answer, Job};
+use super::wire::{self, Ask, Ending, Tell};
+use crate::share::model::{Attempt, Failure};
+use rustix::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Longest answer that is read: that of ten thousand accounts is a quarter of it.
+const LIMIT: u64 = 16 * 1024 * 1024;
+/// How long the rest of an answer may take after its worker ended.
+const REST: Duration = Duration::from_secs(1);
+
+/// What the launcher and the workers have to say.
+#[derive(Debug)]
+pub enum Event {
+    /// A job is through.
+    Done {
+        /// Its number.
+        id: u64,
+        /// The job.
+        job: Job,
+        /// What came of it.
+        result: Result<Answer, Failure>,
+        /// Its worker cannot be killed and is waited for no longer; the job's target stays taken.
+        stuck: bool,
+    },
+    /// A stuck worker is gone at last.
+    Freed {
+        /// The job's number.
+        id: u64,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// End.
+    Terminate,
+}
+
+struct Pending {
+    job: Job,
+    reader: JoinHandle<io::Result<Vec<u8>>>,
+}
+
+/// The connection to the launcher.
+#[derive(Debug)]
+pub struct Client {
+    socket: AsyncFd<OwnedFd>,
+    pending: BTreeMap<u64, Pending>,
+    next: u64,
+    done: mpsc::UnboundedSender<Event>,
+    through: mpsc::UnboundedReceiver<Event>,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.job.fmt(f)
+    }
+}
+
+impl Client {
+    /// Takes over the socket to the launcher. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As of registering a descriptor.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        let (done, through) = mpsc::unbounded_channel();
+        // SAFETY: the socket is owned by the AsyncFd from here on: it is closed only after it was deregistered.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        Ok(Self { socket, pending: BTreeMap::new(), next: 0, done, through })
+    }
+
+    /// Asks for a worker and returns the job's number. The answer comes as an [`Event`].
+    ///
+    /// # Errors
+    /// When the launcher cannot be asked: it is gone, or out of descriptors.
+    pub fn start(&mut self, job: Job) -> io::Result<u64> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(ours)?;
+        self.next += 1;
+        let id = self.next;
+        wire::send(self.socket.get_ref(), &Ask::Start { id, job: job.clone() }, Some(&OwnedFd::from(theirs)))?;
+        let reader = tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            stream.take(LIMIT).read_to_end(&mut bytes).await?;
+            Ok(bytes)
+        });
+        self.pending.insert(id, Pending { job, reader });
+        Ok(id)
+    }
+
+    /// Tells the launcher something without a worker.
+    ///
+    /// # Errors
+    /// As of sendmsg(2).
+    pub fn tell(&self, ask: &Ask) -> io::Result<()> {
+        wire::send(self.socket.get_ref(), ask, None)
+    }
+
+    /// Waits for the next event; nothing when the launcher is gone. May be dropped and called again.
+    ///
+    /// # Errors
+    /// As of recvmsg(2).
+    pub async fn next(&mut self) -> io::Result<Option<Event>> {
+        loop {
+            let received = tokio::select! {
+                // Both may be dropped: an event stays in the channel, a message in the socket, until it is taken.
+                event = self.through.recv() => return Ok(event),
+                ready = self.socket.readable() => match ready?.try_io(|fd| wire::receive::<Tell>(fd.get_ref())) {
+                    Ok(result) => result?,
+                    Err(_would_block) => continue,
+                },
+            };
+            let Some((tell, _)) = received else { return Ok(None) };
+            match tell {
+                Tell::Ended { id, how } => self.gather(id, how),
+                Tell::Freed { id } => return Ok(Some(Event::Freed { id })),
+                Tell::Reload => return Ok(Some(Event::Reload)),
+                Tell::Terminate => return Ok(Some(Event::Terminate)),
+            }
+        }
+    }
+
+    fn gather(&mut self, id: u64, how: Ending) {
+        let Some(Pending { job, reader }) = self.pending.remove(&id) else { return };
+        let done = self.done.clone();
+        tokio::spawn(async move {
+            let stuck = how == Ending::Stuck;
+            let result = finish(&job, how, reader).await;
+            // Nobody is left to hear it when the brain ends.
+            let _ = done.send(Event::Done { id, job, result, stuck });
+        });
+    }
+}
+
+async fn finish(job: &Job, how: Ending, mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, Failure> {
+    let late = |what: &str| Failure {
+        attempt: attempt_of(job),
+        errno: Some(libc::ETIMEDOUT),
+        details: vec![format!("{what} after {} s", job.deadline().as_secs())],
+    };
+    match how {
+        Ending::Ended => {}
+        Ending::Late => return Err(late("given up")),
+        Ending::Stuck => return Err(late("given up and cannot be ended")),
+        Ending::Refused(why) => return Err(Failure::said(Attempt::Worker, why)),
+    }
+    let bytes = match tokio::time::timeout(REST, &mut reader).await {
+        Ok(Ok(Ok(bytes))) => bytes,
+        _ => {
+            reader.abort();
+            return Err(Failure::said(Attempt::Worker, "its answer cannot be read"));
+        }
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Answer::Failed(failure)) => Err(failure),
+        Ok(answer) => Ok(answer),
+        Err(_) if bytes.is_empty() => Err(Failure::said(Attempt::Worker, "it ended without an answer")),
+        Err(e) => Err(Failure::said(Attempt::Worker, format!("its answer makes no sense: {e}"))),
+    }
+}
+
+/// What a job that never answered was trying.
+fn attempt_of(job: &Job) -> Attempt {
+    match job {
+        Job::Identity { .. } | Job::Accounts { .. } | Job::Link { .. } => Attempt::Worker,
+        Job::Reach { .. } => Attempt::Connect,
+        Job::LayGuard => Attempt::Guard,
+        Job::MountPoints { .. } => Attempt::MountPoints,
+        Job::MountRoot { .. } => Attempt::Mount,
+        Job::Probe => Attempt::Probe,
+        Job::Directories { .. } => Attempt::Directory,
+        Job::Attach { .. } => Attempt::Attach,
+        Job::Detach { .. } => Attempt::Detach,
+    }
+}

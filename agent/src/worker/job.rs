@@ -1,0 +1,225 @@
+//! The fixed list of jobs, what each may do, and its deadline.
+
+use crate::share::model::{Failure, Probe};
+use crate::workspace::act::Wanted;
+use crate::workspace::model::{Account, Directory, Link, Person};
+use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long the share may take to give a sign of life.
+pub const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One job. Where a job needs the configuration or a secret, the worker reads it itself from root's files: nobody who
+/// asks for a job can point it elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Job {
+    /// Ask the name services for the agent's own user.
+    Identity {
+        /// Its name.
+        name: String,
+    },
+    /// Ask the name services for everybody in a range of ids, and for some names.
+    Accounts {
+        /// Smallest id.
+        from: u32,
+        /// Largest id.
+        to: u32,
+        /// These too, although nothing may enumerate them.
+        names: Vec<String>,
+    },
+    /// Find the server's address and connect once.
+    Reach {
+        /// Its name.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// Lay the guard.
+    LayGuard,
+    /// Make mount points in the guard.
+    MountPoints {
+        /// Relative to it.
+        directories: Vec<String>,
+    },
+    /// Mount the share's root.
+    MountRoot {
+        /// The server's address.
+        address: Option<IpAddr>,
+    },
+    /// Ask the share for a sign of life.
+    Probe,
+    /// Look at, or make, directories on the share.
+    Directories {
+        /// Whose.
+        wanted: Vec<Wanted>,
+        /// Make those that are missing.
+        make: bool,
+    },
+    /// Mount a user's directory.
+    Attach {
+        /// Whose.
+        wanted: Wanted,
+        /// The server's address.
+        address: Option<IpAddr>,
+    },
+    /// Unmount a user's directory.
+    Detach {
+        /// Relative to the mount point.
+        directory: String,
+    },
+    /// Look at, or make, the link in a home.
+    Link {
+        /// Whose.
+        person: Person,
+        /// Their directory, relative to the mount point.
+        directory: String,
+        /// Make it when nothing is there.
+        make: bool,
+    },
+}
+
+/// As whom a job is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Privilege {
+    /// As the agent's own user, with no capability: what loads foreign libraries or speaks to the network.
+    Nobody,
+    /// As root with these capabilities and no others.
+    Root(CapabilitySet),
+    /// As this user, with no capability.
+    User(Person),
+}
+
+impl Job {
+    /// What only one worker at a time may touch. Two jobs of one target are never under way together.
+    pub fn target(&self) -> String {
+        match self {
+            Job::Identity { .. } | Job::Accounts { .. } => "accounts".to_owned(),
+            Job::Reach { .. } => "server".to_owned(),
+            Job::LayGuard | Job::MountPoints { .. } => "guard".to_owned(),
+            Job::MountRoot { .. } => "root".to_owned(),
+            Job::Probe => "probe".to_owned(),
+            Job::Directories { .. } => "directories".to_owned(),
+            Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
+            Job::Detach { directory } => format!("mount:{directory}"),
+            Job::Link { person, .. } => format!("home:{}", person.uid()),
+        }
+    }
+
+    /// The name that the worker's process has, at most 15 letters (prctl(2), PR_SET_NAME).
+    pub fn process_name(&self) -> &'static std::ffi::CStr {
+        match self {
+            Job::Identity { .. } | Job::Accounts { .. } => c"dsvm:accounts",
+            Job::Reach { .. } => c"dsvm:reach",
+            Job::LayGuard => c"dsvm:guard",
+            Job::MountPoints { .. } => c"dsvm:points",
+            Job::MountRoot { .. } => c"dsvm:mount",
+            Job::Probe => c"dsvm:probe",
+            Job::Directories { .. } => c"dsvm:dirs",
+            Job::Attach { .. } => c"dsvm:attach",
+            Job::Detach { .. } => c"dsvm:detach",
+            Job::Link { .. } => c"dsvm:link",
+        }
+    }
+
+    /// After this the worker is killed.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(match self {
+            Job::Identity { .. } => 5,
+            Job::Accounts { .. } | Job::Attach { .. } => 30,
+            Job::Reach { .. } => 15,
+            Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
+            Job::Probe => PROBE_DEADLINE.as_secs(),
+            Job::MountRoot { .. } | Job::Directories { .. } => 20,
+            // After a server's death an unmount was seen to take 34 s.
+            Job::Detach { .. } => 60,
+        })
+    }
+
+    /// As whom it is done, and with which capabilities.
+    pub fn privilege(&self) -> Privilege {
+        let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;
+        match self {
+            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } => Privilege::Nobody,
+            // Searching directories that are root's alone, and reading root's files, needs no more than being root.
+            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
+            // cifs opens its socket with the mounter's rights; NFS may want a low port.
+            Job::MountRoot { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
+            Job::Attach { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
+            Job::Probe => Privilege::Root(CapabilitySet::empty()),
+            Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
+            Job::Link { person, .. } => Privilege::User(person.clone()),
+        }
+    }
+
+    /// Whether the job only looks: a plan may run it.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => true,
+            Job::Directories { make, .. } | Job::Link { make, .. } => !make,
+            _ => false,
+        }
+    }
+}
+
+/// What a worker answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// The agent's own user.
+    Identity {
+        /// Its user and group; nothing when there is none.
+        ids: Option<(u32, u32)>,
+    },
+    /// Accounts, and names that cannot be served.
+    Accounts {
+        /// The accounts.
+        accounts: Vec<Account>,
+        /// Names or homes that are no text.
+        odd: Vec<String>,
+    },
+    /// The server answers at this address.
+    Reached {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The share answers.
+    Alive(Probe),
+    /// One answer for each directory, in order.
+    Directories(Vec<Directory>),
+    /// What lies where the link belongs.
+    Link(Link),
+    /// It failed.
+    Failed(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_entered_as_its_user_only() {
+        let person = Person::new(1001, 1001, vec![1001], "/home/alice".into()).unwrap();
+        let job = Job::Link { person: person.clone(), directory: "notebooks/alice".into(), make: true };
+        assert_eq!(job.privilege(), Privilege::User(person));
+    }
+
+    #[test]
+    fn nobody_can_ask_for_a_worker_as_root() {
+        let json = r#"{"Link":{"person":{"uid":0,"gid":0,"groups":[],"home":"/root"},"directory":"x","make":true}}"#;
+        assert!(serde_json::from_str::<Job>(json).is_err());
+        let json = json.replace(r#""uid":0"#, r#""uid":1001"#);
+        assert!(serde_json::from_str::<Job>(&json).is_err(), "root's group neither");
+        let person = Person::new(1001, 1001, vec![0, 1001], "/home/a".into()).unwrap();
+        assert_eq!(person.groups(), [1001]);
+    }
+
+    #[test]
+    fn what_loads_libraries_or_resolves_names_has_no_privilege() {
+        for job in [Job::Accounts { from: 1, to: 2, names: vec![] }, Job::Reach { host: "h".into(), port: 445 }] {
+            assert_eq!(job.privilege(), Privilege::Nobody);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The launcher: the one process that stays root. It starts the brain and the workers, ends workers that are late,
+//! passes signals on, and speaks to systemd. It parses nothing but its own socket pair, and reads no answer.
+
+use super::job::{Answer, Job};
+use super::wire::{self, Ask, Ending, Tell};
+use crate::sys::clock::boottime;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags};
+use sd_notify::NotifyState;
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// So many workers at once, stuck ones not counted.
+const AT_ONCE: usize = 8;
+/// A killed worker that is still there after this is stuck.
+const DYING: Duration = Duration::from_secs(2);
+/// How long the brain may take to end.
+const ENDING: Duration = Duration::from_secs(5);
+/// How long after the brain's death it is started again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The agent's own user.
+pub const USER: &str = "dsvm-agent";
+/// Everything of the agent's that does not outlive the boot.
+pub const RUN: &str = "/run/dsvm-agent";
+
+/// What the launcher is started for.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The brain's arguments.
+    pub brain: Vec<String>,
+    /// The configuration file, for workers.
+    pub config: PathBuf,
+    /// The brain stays: it is started again when it dies.
+    pub service: bool,
+    /// Only jobs that look are started.
+    pub look_only: bool,
+}
+
+struct Worker {
+    id: u64,
+    target: String,
+    child: Child,
+    pidfd: OwnedFd,
+    /// Kill it then; when that is past: call it stuck then.
+    deadline: Option<Duration>,
+    killed: bool,
+    stuck: bool,
+}
+
+/// Runs the launcher until the brain is through or a signal ends it. Returns the exit code.
+///
+/// # Errors
+/// In words, when it cannot start.
+pub fn run(options: &Options) -> Result<u8, String> {
+    crate::sys::process::hide().map_err(|e| format!("PR_SET_DUMPABLE: {e}"))?;
+    if !rustix::process::geteuid().is_root() {
+        return Err("this needs root: sudo dsvm-agent …".to_owned());
+    }
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
+    let own = identity(&options.config)?;
+    directories(own).map_err(|e| format!("{RUN}: {e}"))?;
+    let _lock = if options.look_only { None } else { Some(lock()?) };
+    let mut mask = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|s| mask.add(s));
+    mask.thread_block().map_err(|e| format!("signals: {e}"))?;
+    let signals =
+        SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| e.to_string())?;
+    let mut launcher = Launcher { options, own, workers: BTreeMap::new(), next: 0, ending: None };
+    loop {
+        let code = launcher.one_brain(&signals)?;
+        if launcher.ending.is_some() || !options.service {
+            return Ok(code);
+        }
+        tracing::error!(code, "the agent's main process ended by itself; starting it again");
+        std::thread::sleep(AGAIN);
+    }
+}
+
+struct Launcher<'a> {
+    options: &'a Options,
+    own: (u32, u32),
+    workers: BTreeMap<u64, Worker>,
+    next: u64,
+    ending: Option<Duration>,
+}
+
+impl Launcher<'_> {
+    fn one_brain(&mut self, signals: &SignalFd) -> Result<u8, String> {
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|e| format!("socketpair: {e}"))?;
+        let mut brain = self.start_brain(theirs).map_err(|e| format!("starting the main process: {e}"))?;
+        let pidfd = pidfd(&brain).map_err(|e| e.to_string())?;
+        rustix::io::ioctl_fionbio(&ours, true).map_err(|e| e.to_string())?;
+        let code = loop {
+            self.wait(&[ours.as_fd(), pidfd.as_fd(), std::os::fd::AsFd::as_fd(signals)]);
+            self.signals(signals, &ours);
+            self.messages(&ours);
+            self.reap(&ours);
+            self.late(&ours);
+            if let Ok(Some(status)) = brain.try_wait() {
+                break u8::try_from(status.code().unwrap_or(70)).unwrap_or(70);
+            }
+            if self.ending.is_some_and(|at| boottime() >= at) {
+                let _ = brain.kill();
+            }
+        };
+        // What the dead brain asked for has nobody to answer to.
+        for worker in self.workers.values_mut() {
+            let _ = worker.child.kill();
+            worker.killed = true;
+            worker.deadline = Some(boottime() + DYING);
+        }
+        Ok(code)
+    }
+
+    fn start_brain(&self, theirs: OwnedFd) -> io::Result<Child> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("dsvm-agent").arg("brain").args(&self.options.brain);
+        command.env_clear().uid(self.own.0).gid(self.own.1).stdin(Stdio::from(theirs)).current_dir("/");
+        // Where the log goes is systemd's to say; it tells the log's format, and nothing else of the environment.
+        command.envs(std::env::vars_os().filter(|(k, _)| k == "JOURNAL_STREAM"));
+        unblock(&mut command);
+        command.spawn()
+    }
+
+    fn wait(&self, others: &[std::os::fd::BorrowedFd<'_>]) {
+        let now = boottime();
+        let deadlines = self.workers.values().filter_map(|w| w.deadline).chain(self.ending);
+        let timeout = deadlines.min().map(|at| at.saturating_sub(now));
+        let timeout = timeout.map_or(PollTimeout::NONE, |t| {
+            PollTimeout::try_from(t + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds: Vec<PollFd<'_>> = others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        fds.extend(self.workers.values().map(|w| PollFd::new(w.pidfd.as_fd(), PollFlags::POLLIN)));
+        // An interrupted or failed poll only means another turn.
+        let _ = poll(&mut fds, timeout);
+    }
+
+    fn signals(&mut self, signals: &SignalFd, brain: &OwnedFd) {
+        while let Ok(Some(signal)) = signals.read_signal() {
+            let tell = if signal.ssi_signo == libc::SIGHUP.unsigned_abs() { Tell::Reload } else { Tell::Terminate };
+            if tell == Tell::Terminate {
+                notify(&[NotifyState::Stopping]);
+                self.ending.get_or_insert(boottime() + ENDING);
+            }
+            self.tell(brain, &tell);
+        }
+    }
+
+    fn messages(&mut self, brain: &OwnedFd) {
+        loop {
+            match wire::receive::<Ask>(brain) {
+                Ok(Some((ask, descriptor))) => self.answer(brain, ask, descriptor),
+                Ok(None) => return,
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => tracing::warn!("a message that is none: {e}"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn answer(&mut self, brain: &OwnedFd, ask: Ask, descriptor: Option<OwnedFd>) {
+        match ask {
+            Ask::Ready => notify(&[NotifyState::Ready]),
+            Ask::Alive => notify(&[NotifyState::Watchdog]),
+            Ask::Status(sentence) => notify(&[NotifyState::Status(&one_line(&sentence))]),
+            Ask::Start { id, job } => {
+                let started = match descriptor {
+                    Some(answer) => self.start(id, &job, answer),
+                    None => Err("no descriptor for the answer".to_owned()),
+                };
+                if let Err(why) = started {
+                    self.tell(brain, &Tell::Ended { id, how: Ending::Refused(why) });
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: u64, job: &Job, answer: OwnedFd) -> Result<(), String> {
+        let target = job.target();
+        if self.options.look_only && !job.only_looks() {
+            return Err("only looking is allowed".to_owned());
+        }
+        if self.ending.is_some() {
+            return Err("the agent is ending".to_owned());
+        }
+        if self.workers.values().any(|w| w.target == target) {
+            return Err("another worker is at it".to_owned());
+        }
+        if self.workers.values().filter(|w| !w.stuck).count() >= AT_ONCE {
+            return Err("too many workers".to_owned());
+        }
+        let child = spawn(job, self.own, &self.options.config, Stdio::from(answer)).map_err(|e| e.to_string())?;
+        let pidfd = pidfd(&child).map_err(|e| e.to_string())?;
+        let deadline = Some(boottime() + job.deadline());
+        self.next += 1;
+        self.workers.insert(self.next, Worker { id, target, child, pidfd, deadline, killed: false, stuck: false });
+        Ok(())
+    }
+
+    fn reap(&mut self, brain: &OwnedFd) {
+        let ended: Vec<u64> = self
+            .workers
+            .iter_mut()
+            .filter_map(|(k, w)| matches!(w.child.try_wait(), Ok(Some(_))).then_some(*k))
+            .collect();
+        for key in ended {
+            if let Some(worker) = self.workers.remove(&key) {
+                let tell = match (worker.stuck, worker.killed) {
+                    (true, _) => Tell::Freed { id: worker.id },
+                    (false, true) => Tell::Ended { id: worker.id, how: Ending::Late },
+                    (false, false) => Tell::Ended { id: worker.id, how: Ending::Ended },
+                };
+                self.tell(brain, &tell);
+            }
+        }
+    }
+
+    fn late(&mut self, brain: &OwnedFd) {
+        let now = boottime();
+        let mut stuck = Vec::new();
+        for worker in self.workers.values_mut().filter(|w| w.deadline.is_some_and(|at| now >= at)) {
+            if worker.killed {
+                (worker.stuck, worker.deadline) = (true, None);
+                stuck.push(worker.id);
+            } else {
+                let _ = worker.child.kill();
+                (worker.killed, worker.deadline) = (true, Some(now + DYING));
+            }
+        }
+        stuck.into_iter().for_each(|id| self.tell(brain, &Tell::Ended { id, how: Ending::Stuck }));
+    }
+
+    fn tell(&self, brain: &OwnedFd, tell: &Tell) {
+        // A brain that is gone is noticed by its pidfd; one that does not read is ended by systemd's watchdog.
+        if let Err(e) = wire::send(brain, tell, None) {
+            tracing::debug!("the main process was not told {tell:?}: {e}");
+        }
+    }
+}
+
+fn pidfd(child: &Child) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Starts a worker with its job on standard input. The answer goes to `answer`.
+fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<Child> {
+    let envelope = serde_json::to_vec(&(job, own))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);
+    command.env_clear().envs(std::env::vars_os().filter(|(k, _)| k == "JOURNAL_STREAM"));
+    command.stdin(Stdio::piped()).stdout(answer).current_dir("/");
+    unblock(&mut command);
+    let mut child = command.spawn()?;
+    // A pipe takes 64 KiB without waiting; a larger job waits for the worker to read, which it does first thing.
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&envelope)?;
+    }
+    Ok(child)
+}
+
+/// The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
+fn unblock(command: &mut Command) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) is one.
+    unsafe {
+        command.pre_exec(|| Ok(SigSet::all().thread_unblock()?));
+    }
+}
+
+/// The numbers of the agent's own user, asked for by a worker like any other look-up: a name service may hang.
+fn identity(config: &Path) -> Result<(u32, u32), String> {
+    let missing =
+        || format!("there is no user {USER}; the package makes it: sudo useradd --system --no-create-home {USER}");
+    // Nobody's numbers will do for looking up: nobody owns anything.
+    let job = Job::Identity { name: USER.to_owned() };
+    let mut child =
+        spawn(&job, (65534, 65534), config, Stdio::piped()).map_err(|e| format!("starting a worker: {e}"))?;
+    let pid = pidfd(&child).map_err(|e| e.to_string())?;
+    let mut fds = [PollFd::new(pid.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(job.deadline()).unwrap_or(PollTimeout::MAX);
+    if poll(&mut fds, timeout).unwrap_or(0) == 0 {
+        let _ = child.kill();
+        return Err(format!("the name services do not say who {USER} is within 5 s"));
+    }
+    let mut text = Vec::new();
+    if let Some(out) = child.stdout.take() {
+        out.take(4096).read_to_end(&mut text).map_err(|e| e.to_string())?;
+    }
+    let _ = child.wait();
+    match serde_json::from_slice(&text) {
+        Ok(Answer::Identity { ids: Some((uid, gid)) }) if uid != 0 && gid != 0 => Ok((uid, gid)),
+        Ok(Answer::Identity { .. }) => Err(missing()),
+        Ok(Answer::Failed(failure)) => Err(format!("looking up {USER}: {}", failure.line())),
+        _ => Err(format!("looking up {USER}: the worker gave no answer")),
+    }
+}
+
+/// Makes the directories under `/run`. systemd is not asked to (`RuntimeDirectory=`): what it makes it also removes, and
+/// users' data is mounted below.
+fn directories(own: (u32, u32)) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+    let run = Path::new(RUN);
+    for (path, mode, owner) in
+        [(run.to_owned(), 0o755, (0, 0)), (run.join("share"), 0o700, (0, 0)), (run.join("status"), 0o755, own)]
+    {
+        match std::fs::DirBuilder::new().mode(mode).create(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        let meta = std::fs::symlink_metadata(&path)?;
+        if !meta.is_dir() {
+            return Err(io::Error::other(format!("{} is no directory", path.display())));
+        }
+        if (meta.uid(), meta.gid()) != owner {
+            chown(&path, Some(owner.0), Some(owner.1))?;
+        }
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// One agent on a machine.
+fn lock() -> Result<std::fs::File, String> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = Path::new(RUN).join("lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.map_err(|e| format!("{}: {e}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err("another dsvm-agent runs on this machine: dsvm-agent status".to_owned())
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(state) {
+        tracing::debug!("systemd was not told: {e}");
+    }
+}
+
+/// A status is one line: a second one would be a message of its own to systemd.
+fn one_line(sentence: &str) -> String {
+    sentence.chars().filter(|c| !c.is_control()).take(400).collect()
+}

@@ -1,0 +1,185 @@
+//! Carries out the workspaces' steps, in a worker. In a home everything is done as the user; on the share everything
+//! goes through descriptors below its verified root.
+
+use super::model::{Directory, Link};
+use crate::share::act::open_root;
+use crate::share::model::{Attempt, Failure, parent_of};
+use crate::sys::open;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::path::{Component, Path, PathBuf};
+
+/// Entries of a directory in the way are counted up to this.
+pub const COUNTED: u64 = 1000;
+
+/// Whose directory on the share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Relative to the share's root.
+    pub directory: String,
+    /// Its owner, where the share knows owners.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// Looks at users' directories on the share and, with `make`, makes those that are missing.
+///
+/// # Errors
+/// When the share's root cannot be opened at all; what concerns one user only is in their answer.
+pub fn directories(wanted: &[Wanted], owners: bool, make: bool) -> Result<Vec<Directory>, Failure> {
+    let root = open_root(Attempt::Directory)?;
+    Ok(wanted
+        .iter()
+        .map(|w| directory(&root, w, owners, make).unwrap_or_else(|failure| Directory::Failed { failure }))
+        .collect())
+}
+
+fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Result<Directory, Failure> {
+    let fail = |e| Failure::call(Attempt::Directory, e);
+    let path = Path::new(&wanted.directory);
+    let (parent_path, name) = (parent_of(path), path.file_name().ok_or_else(|| fail(Errno::INVAL))?);
+    let parent = if make {
+        // Directories above the users' own are root's: others may pass, not list.
+        open::make_below(root, parent_path, Mode::from(0o711)).map(|(fd, _)| fd)
+    } else if parent_path.as_os_str().is_empty() {
+        rustix::io::fcntl_dupfd_cloexec(root, 3)
+    } else {
+        open::below(root, parent_path)
+    };
+    let parent = match parent {
+        Ok(parent) => parent,
+        Err(Errno::NOENT) => return Ok(Directory::Missing),
+        Err(Errno::LOOP | Errno::NOTDIR) => return Ok(Directory::Occupied),
+        Err(e) => return Err(fail(e)),
+    };
+    match look(&parent, name, wanted, owners) {
+        Err(Errno::NOENT) if make => {}
+        Err(Errno::NOENT) => return Ok(Directory::Missing),
+        Err(e) => return Err(fail(e)),
+        Ok(seen) => return Ok(seen),
+    }
+    match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {
+        // Another VM may have been faster.
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(fail(e)),
+    }
+    if owners {
+        let own = open::below(&parent, Path::new(name)).map_err(fail)?;
+        if rustix::fs::fstat(&own).map_err(fail)?.st_uid == 0 {
+            // Made by root just now, or half made by a VM that died: an empty directory of root's is nobody's yet.
+            hand_over(&own, wanted).map_err(fail)?;
+        }
+    }
+    match look(&parent, name, wanted, owners).map_err(fail)? {
+        Directory::Ready { .. } => Ok(Directory::Ready { made: true }),
+        other => Ok(other),
+    }
+}
+
+fn hand_over(own: &OwnedFd, wanted: &Wanted) -> Result<(), Errno> {
+    let readable = rustix::fs::openat(own, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let empty = rustix::fs::Dir::read_from(&readable)?
+        .all(|e| e.is_ok_and(|e| matches!(e.file_name().to_bytes(), b"." | b"..")));
+    if !empty {
+        return Ok(());
+    }
+    let (uid, gid) = (rustix::fs::Uid::from_raw(wanted.uid), rustix::fs::Gid::from_raw(wanted.gid));
+    rustix::fs::fchown(&readable, Some(uid), Some(gid))
+}
+
+fn look(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted, owners: bool) -> Result<Directory, Errno> {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(Directory::Occupied);
+    }
+    if owners && stat.st_uid != wanted.uid {
+        // Root's own and still empty: taken for half made, and handed over by `directory`.
+        return if stat.st_uid == 0 && is_empty(parent, name)? {
+            Err(Errno::NOENT)
+        } else {
+            Ok(Directory::Foreign { uid: stat.st_uid })
+        };
+    }
+    Ok(Directory::Ready { made: false })
+}
+
+fn is_empty(parent: &OwnedFd, name: &std::ffi::OsStr) -> Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    Ok(rustix::fs::Dir::read_from(&readable)?
+        .all(|e| e.is_ok_and(|e| matches!(e.file_name().to_bytes(), b"." | b".."))))
+}
+
+/// Looks at the link in the home of the user that this process already is and, with `make`, makes it when nothing is
+/// there. Nothing that exists is ever changed.
+pub fn link(home: &Path, link: &Path, target: &Path, make: bool) -> Link {
+    match try_link(home, link, target, make) {
+        Ok(seen) => seen,
+        Err((path, errno)) => Link::Blocked { path, errno: errno.raw_os_error() },
+    }
+}
+
+fn try_link(home: &Path, link: &Path, target: &Path, make: bool) -> Result<Link, (PathBuf, Errno)> {
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut so_far = home.to_owned();
+    // As the user we may follow what the user may follow.
+    let mut here = match rustix::fs::open(home, directory, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(Link::NoHome),
+        Err(e) => return Err((so_far, e)),
+    };
+    let name = link.file_name().ok_or((link.to_owned(), Errno::INVAL))?;
+    for component in parent_of(link).components() {
+        let Component::Normal(part) = component else { return Err((link.to_owned(), Errno::INVAL)) };
+        so_far.push(part);
+        here = match rustix::fs::openat(&here, part, directory, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) if !make => return Ok(Link::Missing),
+            Err(Errno::NOENT) => {
+                rustix::fs::mkdirat(&here, part, Mode::from(0o755)).map_err(|e| (so_far.clone(), e))?;
+                rustix::fs::openat(&here, part, directory | OFlags::NOFOLLOW, Mode::empty())
+                    .map_err(|e| (so_far.clone(), e))?
+            }
+            Err(e) => return Err((so_far, e)),
+        };
+    }
+    so_far.push(name);
+    match seen(&here, name, target).map_err(|e| (so_far.clone(), e))? {
+        Link::Missing if make => {}
+        other => return Ok(other),
+    }
+    match rustix::fs::symlinkat(target, &here, name) {
+        Ok(()) => Ok(Link::Right { made: true }),
+        Err(Errno::EXIST) => seen(&here, name, target).map_err(|e| (so_far, e)),
+        Err(e) => Err((so_far, e)),
+    }
+}
+
+fn seen(parent: &OwnedFd, name: &std::ffi::OsStr, target: &Path) -> Result<Link, Errno> {
+    let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(Link::Missing),
+        Err(e) => return Err(e),
+    };
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink => {
+            use std::os::unix::ffi::OsStrExt;
+            let leads = rustix::fs::readlinkat(parent, name, Vec::new())?;
+            let leads = Path::new(std::ffi::OsStr::from_bytes(leads.to_bytes())).to_owned();
+            if leads == target { Link::Right { made: false } } else { Link::Elsewhere { target: leads } }
+        }
+        FileType::Directory => Link::Directory { entries: count(parent, name) },
+        _ => Link::Other,
+    })
+}
+
+fn count(parent: &OwnedFd, name: &std::ffi::OsStr) -> u64 {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(directory) = rustix::fs::openat(parent, name, flags, Mode::empty()) else { return 0 };
+    let Ok(entries) = rustix::fs::Dir::read_from(&directory) else { return 0 };
+    let entries = entries.flatten().filter(|e| !matches!(e.file_name().to_bytes(), b"." | b".."));
+    u64::try_from(entries.take(usize::try_from(COUNTED).unwrap_or(usize::MAX)).count()).unwrap_or(COUNTED)
+}

@@ -1,0 +1,332 @@
+//! Who is served, what is missing for them, and what is wrong, as pure functions of facts, memory and time.
+
+use super::memory::{Memory, Record, Topic};
+use super::model::{Account, Directory, Link, Step};
+use super::names;
+use crate::config::settings::{MountWhen, Settings, Share, Workspace};
+use crate::problem::Problem;
+use crate::share::decide::differs;
+use crate::share::model::{Failure, Mounted, UserMount, View, user_directory};
+use crate::share::options::{self, For};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often the link of a user who is here is looked at.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// How often the name services are asked without a reason.
+pub const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// So many users in one worker.
+const BATCH: usize = 64;
+
+/// Accounts with a shell and a number like a person's that are none.
+const SERVICES: [&str; 6] = ["nobody", "azfilesuser", "dsvm-agent", "jupyterhub", "_azbatch", "omsagent"];
+
+/// Which of the users' jobs are under way: by name, `None` for the batch jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Busy {
+    /// Mount points are being made.
+    pub points: bool,
+    /// Directories are being made.
+    pub directories: bool,
+    /// These users' links are being made.
+    pub links: BTreeSet<String>,
+    /// These directories are being mounted or unmounted.
+    pub mounts: BTreeSet<std::path::PathBuf>,
+}
+
+/// Whether an account is a person that the settings serve.
+pub fn is_served(workspace: &Workspace, account: &Account) -> bool {
+    let no_shell = ["nologin", "false", "sync", "halt", "shutdown"];
+    let shell = account.shell.file_name().and_then(|s| s.to_str()).unwrap_or_default();
+    let listed = |list: &[String]| {
+        list.iter().any(|entry| match entry.strip_prefix('@') {
+            Some(group) => account.group_names.iter().any(|g| g == group),
+            None => *entry == account.name,
+        })
+    };
+    let a_person = !no_shell.contains(&shell)
+        && !shell.is_empty()
+        && account.home.is_absolute()
+        && account.home != Path::new("/")
+        && !account.home.starts_with("/nonexistent")
+        && !SERVICES.contains(&account.name.as_str());
+    a_person && !listed(&workspace.exclude) && (workspace.include.is_empty() || listed(&workspace.include))
+}
+
+/// Takes a new answer of the name services: new users are added, changed ones start afresh, gone ones are dropped.
+pub fn take_accounts(memory: &mut Memory, settings: &Settings, accounts: Vec<Account>, odd: &[String], now: Duration) {
+    (memory.known, memory.asked, memory.unknown) = (true, Some(now), None);
+    memory.refused = odd.iter().map(|name| unwritable(name)).collect();
+    let mut left = std::mem::take(&mut memory.users);
+    for account in accounts {
+        if !is_served(&settings.workspace, &account) {
+            continue;
+        }
+        let Some(component) = names::escape(&account.name) else {
+            memory.refused.push(unwritable(&account.name));
+            continue;
+        };
+        let directory = user_directory(&settings.workspace.directory, &component).to_string_lossy().into_owned();
+        let same =
+            |r: &Record| r.directory == directory && r.account.uid == account.uid && r.account.gid == account.gid;
+        let record = match left.remove(&account.name) {
+            Some(old) if same(&old) => {
+                let linked = old.linked.filter(|_| old.account.home == account.home);
+                Record { account: account.clone(), linked, ..old }
+            }
+            _ => Record {
+                account: account.clone(),
+                directory,
+                point: None,
+                made: None,
+                linked: None,
+                look: false,
+                last_present: None,
+                troubles: Default::default(),
+            },
+        };
+        memory.users.insert(account.name, record);
+    }
+}
+
+/// Brings memory up to who is here.
+pub fn refresh(memory: &mut Memory, present: Option<&BTreeSet<u32>>, now: Duration) {
+    for record in memory.users.values_mut() {
+        if present.is_none_or(|p| p.contains(&record.account.uid)) {
+            record.last_present = Some(now);
+        }
+    }
+}
+
+/// Notes the mount points that were found in this guard: after a restart they need not be made again.
+pub fn find_points(memory: &mut Memory, guard: Option<u64>, points: &BTreeSet<std::path::PathBuf>) {
+    for record in memory.users.values_mut().filter(|r| r.point != guard) {
+        if points.contains(Path::new(&record.directory)) {
+            record.point = guard;
+        }
+    }
+}
+
+/// The steps that a pass takes now.
+pub fn decide(
+    settings: &Settings,
+    share: &View,
+    mounted: &Mounted,
+    memory: &Memory,
+    busy: &Busy,
+    now: Duration,
+) -> Vec<Step> {
+    let mut steps = detach(&settings.workspace, mounted, memory, busy, now);
+    if share.guard.is_none() {
+        return steps;
+    }
+    let unpointed = |r: &&Record| r.point != share.guard && r.due(Topic::Point, now);
+    if !busy.points {
+        batch(memory, unpointed, |names| steps.push(Step::MountPoints { names }));
+    }
+    if share.usable.is_some() && !busy.directories {
+        let unmade = |r: &&Record| r.made != share.usable && r.due(Topic::Directory, now);
+        batch(memory, unmade, |names| steps.push(Step::Directories { names }));
+    }
+    for (name, record) in &memory.users {
+        let present = record.last_present == Some(now);
+        if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
+            steps.push(Step::Link { name: name.clone() });
+        }
+        if share.usable.is_some() && wants_mount(&settings.workspace, record, share, mounted, busy, now) {
+            steps.push(Step::Attach { name: name.clone(), address: share.address });
+        }
+    }
+    steps
+}
+
+fn batch(memory: &Memory, wanted: impl Fn(&&Record) -> bool, mut push: impl FnMut(Vec<String>)) {
+    let names: Vec<String> = memory.users.values().filter(wanted).take(BATCH).map(|r| r.account.name.clone()).collect();
+    if !names.is_empty() {
+        push(names);
+    }
+}
+
+fn wants_mount(
+    workspace: &Workspace,
+    record: &Record,
+    share: &View,
+    mounted: &Mounted,
+    busy: &Busy,
+    now: Duration,
+) -> bool {
+    let directory = Path::new(&record.directory);
+    let here =
+        workspace.mount == MountWhen::Always || record.last_present.is_some_and(|at| now < at + workspace.linger);
+    here && record.made == share.usable
+        && record.point == share.guard
+        && record.due(Topic::Mount, now)
+        && !mounted.users.iter().any(|m| m.directory == directory)
+        && !busy.mounts.contains(directory)
+}
+
+/// Mounts that are nobody's, somebody else's, or no longer wanted. A name may be given to another number: a mount that
+/// was made for the old one must not stay a moment longer than it is used.
+fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy, now: Duration) -> Vec<Step> {
+    if !memory.known {
+        return Vec::new();
+    }
+    let owner = |m: &UserMount| memory.users.values().find(|r| Path::new(&r.directory) == m.directory);
+    let why = |m: &UserMount| match owner(m) {
+        None => Some("the user is gone or not served"),
+        Some(r) if m.uid.is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
+        Some(_) if workspace.mount == MountWhen::Always => None,
+        Some(r) => r.last_present.is_none_or(|at| now >= at + workspace.linger).then_some("the user is not here"),
+    };
+    let free =
+        |m: &&UserMount| !busy.mounts.contains(&m.directory) && owner(m).is_none_or(|r| r.due(Topic::Mount, now));
+    mounted
+        .users
+        .iter()
+        .filter(free)
+        .filter_map(|m| Some(Step::Detach { directory: m.directory.clone(), why: why(m)? }))
+        .collect()
+}
+
+/// Problems of users, and of the mounts that they have.
+pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Problem> {
+    let mut out: Vec<Problem> = memory.refused.clone();
+    for record in memory.users.values() {
+        out.extend(record.troubles.values().filter_map(|t| t.problem.clone()));
+        let mount = mounted.users.iter().find(|m| m.directory == Path::new(&record.directory));
+        let differences = mount.map(|m| mount_differences(share, record, m)).unwrap_or_default();
+        if !differences.is_empty() {
+            out.push(
+                differs(&format!("{}'s notebooks", record.account.name), &differences).about(&record.account.name),
+            );
+        }
+    }
+    if let Some(failure) = &memory.unknown {
+        let summary = format!("The machine's users cannot be asked for: {}.", failure.line());
+        let remedy = "Users known before stay served. Check the name services: getent passwd";
+        out.push(Problem::new("workspace.users-unknown", summary, remedy));
+    }
+    out
+}
+
+fn mount_differences(share: &Share, record: &Record, mount: &UserMount) -> Vec<String> {
+    let whom = For::User { uid: record.account.uid, gid: record.account.gid };
+    let as_mount = crate::sys::mountinfo::Mount {
+        id: mount.id,
+        parent: 0,
+        device: String::new(),
+        root: mount.root.clone(),
+        target: mount.directory.clone(),
+        attributes: mount.attributes.clone(),
+        fs_type: String::new(),
+        source: mount.source.clone().into(),
+        options: mount.options.clone(),
+    };
+    options::differences(share, whom, &as_mount)
+}
+
+/// How long to wait after the `failures`th failure in a row.
+pub fn pause(failures: u32, jitter: u64) -> Duration {
+    let base = Duration::from_secs(5 << failures.min(6)).min(Duration::from_secs(300));
+    base + base * u32::try_from(jitter % 200).unwrap_or(0) / 1000
+}
+
+fn unwritable(name: &str) -> Problem {
+    let summary = "This user's name is too long, or not text, to be written as a directory's name on the share.";
+    Problem::new("workspace.name", summary, "Rename the account, or list it in [workspace] exclude.").about(name)
+}
+
+/// What a failed step means for one user.
+pub fn failed(name: &str, failure: &Failure) -> Problem {
+    let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.line());
+    Problem::new("workspace.not-mounted", summary, "It is tried again by itself. See: journalctl -u dsvm-agent")
+        .about(name)
+}
+
+/// A home that does not answer.
+pub fn home_silent(name: &str, failure: &Failure) -> Problem {
+    let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.line());
+    Problem::new(
+        "workspace.home-silent",
+        summary,
+        "Check the file system that the home is on. It is tried again by itself.",
+    )
+    .about(name)
+}
+
+/// What a user's directory on the share means; nothing when it is right.
+pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -> Option<Problem> {
+    let name = &account.name;
+    let problem = match seen {
+        Directory::Ready { .. } => return None,
+        Directory::Missing => {
+            failed(name, &Failure::call(crate::share::model::Attempt::Directory, rustix::io::Errno::NOENT))
+        }
+        Directory::Occupied => Problem::new(
+            "workspace.directory-occupied",
+            format!("On the share, {directory} is no directory. It was not touched and not followed."),
+            format!("Look at who put it there; move it away, then {name} gets a directory."),
+        ),
+        Directory::Foreign { uid } => Problem::new(
+            "workspace.uid-differs",
+            format!("{name} is uid {} here; on the share, {directory} belongs to uid {uid}. Not opened.", account.uid),
+            format!("Give {name} uid {uid} on every VM, then start a fresh VM. Do not chown the share."),
+        ),
+        Directory::Failed { failure } => failed(name, failure),
+    };
+    Some(problem.about(name))
+}
+
+/// What lies where the link belongs, as a problem; nothing when it is right.
+pub fn link_problem(account: &Account, link: &str, seen: &Link) -> Option<Problem> {
+    let name = &account.name;
+    let import = format!(
+        "Move it away (mv ~/{link} ~/{link}.local), or ask an administrator to; the link is made by itself then."
+    );
+    let problem = match seen {
+        Link::Right { .. } | Link::NoHome => return None,
+        Link::Missing => Problem::new(
+            "workspace.link-missing",
+            format!("~/{link} of {name} is not there yet."),
+            "It is made by itself.",
+        ),
+        Link::Elsewhere { target } => Problem::new(
+            "workspace.link-elsewhere",
+            format!("~/{link} of {name} leads to {}, not to the share. Nothing was touched.", target.display()),
+            import,
+        ),
+        Link::Directory { entries } => Problem::new(
+            "workspace.link-occupied",
+            format!(
+                "~/{link} is {name}'s own directory ({}), not the share. Nothing was touched; nothing in it is on the share.",
+                count(*entries)
+            ),
+            import,
+        ),
+        Link::Other => Problem::new(
+            "workspace.link-occupied",
+            format!("~/{link} of {name} is a file, not the link to the share. Nothing was touched."),
+            import,
+        ),
+        Link::Blocked { path, errno } => Problem::new(
+            "workspace.home-blocked",
+            format!(
+                "The link cannot be made in the home of {name}: {}: {}.",
+                path.display(),
+                std::io::Error::from_raw_os_error(*errno)
+            ),
+            "Put it right as that user; it is tried again by itself.",
+        ),
+    };
+    Some(problem.about(name))
+}
+
+fn count(entries: u64) -> String {
+    match entries {
+        0 => "empty".to_owned(),
+        1 => "1 entry".to_owned(),
+        n if n >= super::act::COUNTED => format!("{n} entries or more"),
+        n => format!("{n} entries"),
+    }
+}

@@ -1,0 +1,159 @@
+//! What is remembered of each user from pass to pass. Everything here may be forgotten: it costs a new look.
+
+use super::decide::{LOOK_AGAIN, pause};
+use super::model::{Account, Directory, Link, Trouble};
+use crate::problem::Problem;
+use crate::share::model::{Attempt, Failure};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// One user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The account.
+    pub account: Account,
+    /// The directory's name on the share, relative to the share's root.
+    pub directory: String,
+    /// The mount point was made in this guard.
+    pub point: Option<u64>,
+    /// The directory is there on this mount of the share's root.
+    pub made: Option<u64>,
+    /// The link was right at this time.
+    pub linked: Option<Duration>,
+    /// Look at the link again soon.
+    pub look: bool,
+    /// When the user was last present; nothing: not since the agent started.
+    pub last_present: Option<Duration>,
+    /// What is wrong with their directory, link or mount.
+    pub troubles: BTreeMap<Topic, Trouble>,
+}
+
+/// What a trouble is about: each has its own pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The mount point in the guard.
+    Point,
+    /// The directory on the share.
+    Directory,
+    /// The link in the home.
+    Link,
+    /// The mount.
+    Mount,
+}
+
+/// All users.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// By log-in name: those who are served.
+    pub users: BTreeMap<String, Record>,
+    /// Problems of accounts that cannot be served.
+    pub refused: Vec<Problem>,
+    /// The name services have answered since the agent started.
+    pub known: bool,
+    /// When they answered last.
+    pub asked: Option<Duration>,
+    /// Their last failure.
+    pub unknown: Option<Failure>,
+    /// Names that are asked for although nothing enumerates them: whoever logged in.
+    pub named: BTreeSet<String>,
+}
+
+impl Record {
+    fn trouble(&mut self, topic: Topic, problem: Option<Problem>, now: Duration, jitter: u64) {
+        let failures = self.troubles.get(&topic).map_or(0, |t| t.failures);
+        let again = now + pause(failures, jitter);
+        self.troubles.insert(topic, Trouble { problem, again, failures: failures.saturating_add(1) });
+    }
+
+    /// Whether a person is needed.
+    pub fn has_problem(&self) -> bool {
+        self.troubles.values().any(|t| t.problem.is_some())
+    }
+
+    /// Whether `topic` may be tried at `now`.
+    pub fn due(&self, topic: Topic, now: Duration) -> bool {
+        self.troubles.get(&topic).is_none_or(|t| now >= t.again)
+    }
+
+    /// Whether the link wants a look: never seen right, or long ago and the user is here.
+    pub fn wants_link(&self, present: bool, now: Duration) -> bool {
+        self.due(Topic::Link, now) && (self.look || self.linked.is_none_or(|at| present && now >= at + LOOK_AGAIN))
+    }
+
+    /// Somebody waits for this user: everything is tried again at once.
+    pub fn hurry(&mut self, now: Duration) {
+        self.last_present = Some(now);
+        self.look = true;
+        for trouble in self.troubles.values_mut() {
+            trouble.again = now;
+        }
+    }
+
+    /// The mount points were made, or not.
+    pub fn pointed(&mut self, guard: u64, result: Result<(), Failure>, now: Duration, jitter: u64) {
+        match result {
+            Ok(()) => {
+                self.point = Some(guard);
+                self.troubles.remove(&Topic::Point);
+            }
+            Err(failure) => {
+                self.trouble(Topic::Point, Some(super::decide::failed(&self.account.name, &failure)), now, jitter)
+            }
+        }
+    }
+
+    /// The directory was made or looked at. `root` is the mount that it was done on.
+    pub fn directory(&mut self, root: u64, seen: &Directory, now: Duration, jitter: u64) {
+        match super::decide::directory_problem(&self.account, &self.directory, seen) {
+            None => {
+                self.made = Some(root);
+                self.troubles.remove(&Topic::Directory);
+            }
+            Some(problem) => self.trouble(Topic::Directory, Some(problem), now, jitter),
+        }
+    }
+
+    /// The link was made or looked at.
+    pub fn link(&mut self, link: &str, seen: &Link, now: Duration, jitter: u64) {
+        self.look = false;
+        match super::decide::link_problem(&self.account, link, seen) {
+            // Made at the first log-in, most likely: nobody needs to do anything.
+            None if *seen == Link::NoHome => {
+                self.linked = None;
+                self.trouble(Topic::Link, None, now, jitter);
+            }
+            None => {
+                self.linked = Some(now);
+                self.troubles.remove(&Topic::Link);
+            }
+            Some(problem) => {
+                self.linked = None;
+                self.trouble(Topic::Link, Some(problem), now, jitter);
+            }
+        }
+    }
+
+    /// The worker for the link did not come back.
+    pub fn link_failed(&mut self, failure: &Failure, now: Duration, jitter: u64) {
+        self.look = false;
+        self.trouble(Topic::Link, Some(super::decide::home_silent(&self.account.name, failure)), now, jitter);
+    }
+
+    /// The directory was mounted or unmounted, or not.
+    pub fn mounted(&mut self, result: Result<(), Failure>, now: Duration, jitter: u64) {
+        match result {
+            Ok(()) => {
+                self.troubles.remove(&Topic::Mount);
+            }
+            // In use is no trouble: it is tried again later.
+            Err(f) if f.attempt == Attempt::Detach && f.errno == Some(libc::EBUSY) => {}
+            Err(failure) => {
+                if failure.errno == Some(libc::ENOENT) {
+                    // The directory or the mount point went away under us: both are looked at again.
+                    (self.made, self.point) = (None, None);
+                }
+                self.trouble(Topic::Mount, Some(super::decide::failed(&self.account.name, &failure)), now, jitter);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Who there is and who is here: `/etc/login.defs`, the name services, the process table.
+
+use super::model::Account;
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use users::os::unix::UserExt;
+
+/// The range of ordinary users' ids, from the text of login.defs(5); 1000 to 60000 where it does not say.
+pub fn uid_range(login_defs: &str) -> RangeInclusive<u32> {
+    let value = |key: &str| {
+        let line = login_defs.lines().rev().map(str::trim_start).find(|l| l.split_whitespace().next() == Some(key))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    value("UID_MIN").unwrap_or(1000)..=value("UID_MAX").unwrap_or(60000)
+}
+
+/// The user ids that have a process or, by their slice, a log-in session: kernel's and systemd's word, no name service.
+/// Only directories' owners are looked at, nothing that a blocked process could hold up.
+///
+/// # Errors
+/// When the process table cannot be read or hides other users' processes (`hidepid`): then nobody is known to be gone.
+pub fn present(proc: &Path, cgroup: &Path) -> io::Result<BTreeSet<u32>> {
+    use std::os::unix::fs::MetadataExt;
+    if !proc.join("1").exists() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the process table hides other users' processes"));
+    }
+    let mut out = BTreeSet::new();
+    for entry in std::fs::read_dir(proc)?.flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
+            && let Ok(meta) = entry.metadata()
+        {
+            out.insert(meta.uid());
+        }
+    }
+    // A process that may not be debugged shows as root's: the slice of its session still tells.
+    if let Ok(slices) = std::fs::read_dir(cgroup.join("user.slice")) {
+        let uids = slices.flatten().filter_map(|e| slice_uid(e.file_name().to_str()?));
+        out.extend(uids);
+    }
+    Ok(out)
+}
+
+/// The mount points below `parent` in the guard at `mount_point`: names only, so that nothing mounted on one of them is
+/// touched. Nothing when it cannot be read: then they are made again, which harms nobody.
+pub fn points(mount_point: &Path, parent: &Path) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(mount_point.join(parent)).into_iter().flatten().flatten();
+    entries.map(|e| parent.join(e.file_name())).collect()
+}
+
+fn slice_uid(name: &str) -> Option<u32> {
+    name.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
+}
+
+/// Asks the name services for all accounts that they enumerate in `range`, and for each of `names`. May block for as
+/// long as a name service likes and loads its libraries: only in a worker without privileges.
+///
+/// Accounts whose name or home is not UTF-8 come back as the second part, so that somebody is told.
+pub fn accounts(range: &RangeInclusive<u32>, names: &[String]) -> (Vec<Account>, Vec<String>) {
+    let mut out: Vec<Account> = Vec::new();
+    let mut odd = Vec::new();
+    // SAFETY: getpwent(3) has one position per process; this worker has one thread and calls it nowhere else.
+    let all = unsafe { users::all_users() };
+    let named = names.iter().filter_map(|n| users::get_user_by_name(n.as_str()));
+    for user in all.filter(|u| range.contains(&u.uid())).chain(named) {
+        match account(&user) {
+            Some(account) if out.iter().all(|a| a.name != account.name) => out.push(account),
+            Some(_) => {}
+            None => odd.push(user.name().to_string_lossy().into_owned()),
+        }
+    }
+    (out, odd)
+}
+
+fn account(user: &users::User) -> Option<Account> {
+    let name = user.name().to_str()?.to_owned();
+    let home = user.home_dir().to_str()?.into();
+    let shell = user.shell().to_str()?.into();
+    let groups = user.groups().unwrap_or_default();
+    let group_names = groups.iter().filter_map(|g| g.name().to_str().map(str::to_owned)).collect();
+    let mut ids: Vec<u32> = groups.iter().map(users::Group::gid).collect();
+    if !ids.contains(&user.primary_group_id()) {
+        ids.push(user.primary_group_id());
+    }
+    Some(Account { name, uid: user.uid(), gid: user.primary_group_id(), groups: ids, group_names, home, shell })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_range_is_the_machines_own() {
+        assert_eq!(uid_range(""), 1000..=60000);
+        assert_eq!(uid_range("# UID_MIN 7\nUID_MIN\t\t 2000\nUID_MAX 90000 # high\nSYS_UID_MIN 100\n"), 2000..=90000);
+        assert_eq!(uid_range("UID_MIN many\n"), 1000..=60000);
+    }
+
+    #[test]
+    fn whoever_runs_the_tests_is_present() {
+        let here = present(Path::new("/proc"), Path::new("/nonexistent")).unwrap();
+        assert!(here.contains(&rustix::process::getuid().as_raw()));
+        assert!(present(Path::new("/nonexistent"), Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn a_session_without_readable_processes_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "proc/1",
+            "cgroup/user.slice/user-1002.slice",
+            "cgroup/user.slice/user-x.slice",
+            "cgroup/user.slice/user-.slice",
+        ] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let here = present(&dir.path().join("proc"), &dir.path().join("cgroup")).unwrap();
+        assert!(here.contains(&1002) && here.len() == 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_a_range(text in "\\PC{0,200}") {
+            let _ = uid_range(&text);
+        }
+    }
+}

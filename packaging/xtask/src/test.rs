@@ -1,0 +1,104 @@
+//! `cargo xtask test`: the checks and the rings of tests, from nothing.
+
+use crate::{deb, host, image};
+use clap::ValueEnum;
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Ring {
+    /// Format, lints, documentation, shell scripts, licences.
+    Check,
+    /// Pure functions, beside the code.
+    Unit,
+    /// The program, its text and its exit codes.
+    Cli,
+    /// The program as root in namespaces of this machine.
+    Namespaces,
+    /// The package in guests.
+    Vm,
+}
+
+/// Runs `rings`, or all of them in order, and stops at the first that fails.
+pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
+    let all = [Ring::Check, Ring::Unit, Ring::Cli, Ring::Namespaces, Ring::Vm];
+    for ring in if rings.is_empty() { &all[..] } else { rings } {
+        let start = Instant::now();
+        match ring {
+            Ring::Check => check()?,
+            Ring::Unit => nextest(&["--package", "dsvm-agent", "--package", "xtask"], None)?,
+            Ring::Cli => {
+                host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
+                nextest(&["--package", "cli"], None)?;
+            }
+            Ring::Namespaces => {
+                host::packages(&["passwd", "util-linux"])?;
+                host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
+                nextest(&["--package", "namespaces"], None)?;
+            }
+            Ring::Vm => {
+                image::build(vm::Suite::Trixie, false)?;
+                let package = deb::build(Path::new("dist"))?;
+                nextest(&["--package", "vm"], Some(&package))?;
+            }
+        }
+        println!("{ring:?}: passed in {} s", start.elapsed().as_secs());
+    }
+    Ok(())
+}
+
+fn check() -> Result<(), Box<dyn Error>> {
+    host::packages(&["git", "shellcheck"])?;
+    host::stream(cargo(&["fmt", "--all", "--check"]))?;
+    host::stream(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--document-private-items"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
+    host::stream(docs)?;
+    let files = host::run(Command::new("git").args(["ls-files"]))?;
+    let scripts = files.lines().filter(|path| is_script(Path::new(path)));
+    host::stream({
+        let mut command = Command::new("shellcheck");
+        command.args(scripts);
+        command
+    })?;
+    deny()
+}
+
+fn is_script(path: &Path) -> bool {
+    let shebang = std::fs::read(path).is_ok_and(|bytes| {
+        let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+        first.starts_with(b"#!") && (first.ends_with(b"sh") || first.ends_with(b"sh -e"))
+    });
+    shebang || path.extension().is_some_and(|e| e == "sh")
+}
+
+/// Licences, bans and sources; advisories need a database that is not in every network.
+fn deny() -> Result<(), Box<dyn Error>> {
+    if Command::new("cargo").args(["deny", "--version"]).output().map_or(true, |o| !o.status.success()) {
+        host::stream(cargo(&["install", "--locked", "cargo-deny"]))?;
+    }
+    host::stream(cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
+    Ok(())
+}
+
+fn nextest(arguments: &[&str], package: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    if Command::new("cargo").args(["nextest", "--version"]).output().map_or(true, |o| !o.status.success()) {
+        host::stream(cargo(&["install", "--locked", "cargo-nextest"]))?;
+    }
+    let mut command = cargo(&["nextest", "run", "--locked"]);
+    command.args(arguments);
+    if let Some(package) = package {
+        command.env("DSVM_AGENT_DEB", std::path::absolute(package)?);
+    }
+    host::stream(command)?;
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
