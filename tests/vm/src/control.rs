@@ -5,10 +5,9 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use crate::qemu::{bound, spawn};
@@ -136,24 +135,25 @@ impl Control {
         command.args(["--kill-after=2", &format!("{:.1}", within.as_secs_f64()), "ssh"]);
         let mut command = self.ssh(command);
         command.args(["root@127.0.0.1", line]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        let stdin = child.stdin.take();
-        let output = thread::scope(|scope| {
-            scope.spawn(move || {
-                // A command need not read what it is given.
-                let _ = stdin.map(|mut stdin| stdin.write_all(input));
-            });
-            child.wait_with_output()
-        })?;
+        // Files, not pipes: the connection's own process holds the command's descriptors as long as the command runs in
+        // the guest, and waiting for the end of a pipe would be waiting for a command that hangs.
+        let (mut stdin, mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?, tempfile::tempfile()?);
+        stdin.write_all(input)?;
+        stdin.rewind()?;
+        let child = command.stdin(stdin).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).status()?;
+        let (mut raw, mut complaints) = (Vec::new(), Vec::new());
+        for (file, bytes) in [(&mut stdout, &mut raw), (&mut stderr, &mut complaints)] {
+            file.rewind()?;
+            file.read_to_end(bytes)?;
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let status = match output.status.code() {
+        let status = match child.code() {
             // timeout(1) kills itself with the signal that it had to use at last.
             None | Some(137) => 124,
             Some(code) => code,
         };
-        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        Ok(Output { command: line.to_owned(), status, stdout, stderr, raw: output.stdout })
+        let (stdout, stderr) = (text(&raw), text(&complaints));
+        Ok(Output { command: line.to_owned(), status, stdout, stderr, raw })
     }
 }
 
