@@ -29,8 +29,6 @@ const GATHER: Duration = Duration::from_millis(300);
 const PRESENCE: Duration = Duration::from_secs(5);
 /// While much is under way the status is written at most this often.
 const PUBLISH: Duration = Duration::from_millis(250);
-/// The service is ready after this, whatever the share does: boot and log-in do not wait for it.
-const READY_AT_LATEST: Duration = Duration::from_secs(18);
 /// A single round gives up after this.
 const ONCE_AT_LATEST: Duration = Duration::from_secs(60);
 
@@ -295,8 +293,7 @@ impl Brain {
         self.answer_waiters();
         let soonest = self.waiters.iter().map(|w| w.until).min();
         let due = start + self.engine.next_look(facts.now).min(PERIOD);
-        let grace = (!self.announced).then(|| self.began + READY_AT_LATEST).filter(|at| *at > start);
-        [soonest, grace].into_iter().flatten().fold(due, Instant::min)
+        soonest.map_or(due, |at| at.min(due))
     }
 
     fn observe(&mut self) -> Facts {
@@ -342,7 +339,7 @@ impl Brain {
             self.say(&Ask::Status(sentence::sentence(&status)));
         }
         self.status = Some(status);
-        if !self.announced && (self.settled || self.began.elapsed() >= READY_AT_LATEST) {
+        if !self.announced && self.settled {
             self.announced = true;
             self.say(&Ask::Ready);
         }

@@ -24,6 +24,9 @@ const AT_ONCE: usize = 8;
 const DYING: Duration = Duration::from_secs(2);
 /// How long the brain may take to end.
 const ENDING: Duration = Duration::from_secs(5);
+/// systemd is told that the service is ready after this at the latest, whatever the share or the brain does: boot and
+/// log-in wait for it.
+pub const READY_AT_LATEST: Duration = Duration::from_secs(15);
 /// How long after the brain's death it is started again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The agent's own user.
@@ -65,6 +68,7 @@ pub fn run(options: &Options) -> Result<u8, String> {
         return Err("this needs root: sudo dsvm-agent …".to_owned());
     }
     rustix::process::umask(rustix::fs::Mode::from(0o022));
+    let ready_by = options.service.then(|| boottime() + READY_AT_LATEST);
     let own = identity(&options.config)?;
     directories(own).map_err(|e| format!("{RUN}: {e}"))?;
     let _lock = if options.look_only { None } else { Some(lock()?) };
@@ -73,7 +77,7 @@ pub fn run(options: &Options) -> Result<u8, String> {
     mask.thread_block().map_err(|e| format!("signals: {e}"))?;
     let signals =
         SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| e.to_string())?;
-    let mut launcher = Launcher { options, own, workers: BTreeMap::new(), next: 0, ending: None };
+    let mut launcher = Launcher { options, own, workers: BTreeMap::new(), next: 0, ending: None, ready_by };
     loop {
         let code = launcher.one_brain(&signals)?;
         if launcher.ending.is_some() || !options.service {
@@ -90,6 +94,7 @@ struct Launcher<'a> {
     workers: BTreeMap<u64, Worker>,
     next: u64,
     ending: Option<Duration>,
+    ready_by: Option<Duration>,
 }
 
 impl Launcher<'_> {
@@ -105,6 +110,9 @@ impl Launcher<'_> {
             self.messages(&ours);
             self.reap(&ours);
             self.late(&ours);
+            if self.ready_by.is_some_and(|at| boottime() >= at) {
+                self.ready();
+            }
             if let Ok(Some(status)) = brain.try_wait() {
                 break u8::try_from(status.code().unwrap_or(70)).unwrap_or(70);
             }
@@ -133,7 +141,7 @@ impl Launcher<'_> {
 
     fn wait(&self, others: &[std::os::fd::BorrowedFd<'_>]) {
         let now = boottime();
-        let deadlines = self.workers.values().filter_map(|w| w.deadline).chain(self.ending);
+        let deadlines = self.workers.values().filter_map(|w| w.deadline).chain(self.ending).chain(self.ready_by);
         let timeout = deadlines.min().map(|at| at.saturating_sub(now));
         let timeout = timeout.map_or(PollTimeout::NONE, |t| {
             PollTimeout::try_from(t + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
@@ -168,7 +176,7 @@ impl Launcher<'_> {
 
     fn answer(&mut self, brain: &OwnedFd, ask: Ask, descriptor: Option<OwnedFd>) {
         match ask {
-            Ask::Ready => notify(&[NotifyState::Ready]),
+            Ask::Ready => self.ready(),
             Ask::Alive => notify(&[NotifyState::Watchdog]),
             Ask::Status(sentence) => notify(&[NotifyState::Status(&one_line(&sentence))]),
             Ask::Start { id, job } => {
@@ -181,6 +189,11 @@ impl Launcher<'_> {
                 }
             }
         }
+    }
+
+    fn ready(&mut self) {
+        self.ready_by = None;
+        notify(&[NotifyState::Ready]);
     }
 
     fn start(&mut self, id: u64, job: &Job, answer: OwnedFd) -> Result<(), String> {
@@ -351,4 +364,22 @@ fn notify(state: &[NotifyState<'_>]) {
 /// A status is one line: a second one would be a message of its own to systemd.
 fn one_line(sentence: &str) -> String {
     sentence.chars().filter(|c| !c.is_control()).take(400).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_is_never_held_up_for_more_than_20_seconds() {
+        // Looking up the agent's own user comes before, and has its deadline.
+        let look_up = Job::Identity { name: USER.to_owned() }.deadline();
+        assert!(READY_AT_LATEST + look_up <= Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_sentence_for_systemd_is_one_line() {
+        assert_eq!(one_line("Ready\nMAINPID=1\u{1b}[0m"), "ReadyMAINPID=1[0m");
+        assert_eq!(one_line(&"x".repeat(1000)).len(), 400);
+    }
 }
