@@ -2,18 +2,24 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::guest::Guest;
 use crate::image::Image;
+use crate::server::{ACCOUNT, HOST, KEY, SHARE};
 use crate::state::{Recipe, State};
+use crate::wait::wait_for;
 
 /// People of every guest with the agent. The password of each is their name.
 pub const USERS: [&str; 3] = ["alice", "bob", "carol"];
 
-const PREPARE: &str = "set -e
+const PEOPLE: &str = "set -e
 for user in alice bob carol; do
     useradd --create-home --shell /bin/bash $user
     echo $user:$user | chpasswd
-done
+done";
+
+const INSTALL: &str = "set -e
 apt-get install --yes --no-install-recommends --allow-downgrades /root/agent.deb
 rm /root/agent.deb";
 
@@ -50,12 +56,41 @@ pub fn package() -> PathBuf {
 pub(crate) fn state(image: Image, service: Service) -> State {
     let package = package();
     let bytes = fs::read(&package).unwrap_or_else(|error| panic!("{}: {error}", package.display()));
-    let recipe = Recipe::new(service.name(), image).input(PREPARE).input(&bytes);
+    let people = Recipe::new("people", image.clone()).input(PEOPLE).state(|guest| drop(guest.sh(PEOPLE)));
+    let recipe = Recipe::new(service.name(), image).on(people).input(INSTALL).input(&bytes);
     recipe.state(|guest| {
         guest.put(&bytes, "/root/agent.deb", 0o644);
-        guest.sh(PREPARE);
+        guest.sh(INSTALL);
         if service == Service::Off {
             guest.sh("systemctl disable --now dsvm-agent.service");
         }
     })
+}
+
+impl Guest {
+    /// Writes the configuration for the SMB share and the file with the key, as an administrator would.
+    #[track_caller]
+    pub fn configure_smb(&self) {
+        self.put(format!("username={ACCOUNT}\npassword={KEY}\n"), "/etc/dsvm-agent/share.key", 0o600);
+        let config = format!(
+            "[share]\nsource = \"//{HOST}/{SHARE}\"\nmount_point = \"/datamnt/dsvmshare\"\n\n\
+             [share.credentials]\nfile = \"/etc/dsvm-agent/share.key\"\n"
+        );
+        self.put(config, "/etc/dsvm-agent/agent.toml", 0o644);
+    }
+
+    /// Waits until the agent says that all is ready.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        let waited = self.ssh_within("dsvm-agent wait --timeout 90s", Duration::from_secs(120));
+        assert!(waited.success(), "{}{}\n{}", waited.stdout, waited.stderr, self.ssh("dsvm-agent status").stdout);
+    }
+
+    /// Waits until the agent's status contains `text`.
+    #[track_caller]
+    pub fn wait_status(&self, text: &str) {
+        wait_for(&format!("the status of {} says {text}", self.name()), Duration::from_secs(120), || {
+            self.ssh("dsvm-agent status").stdout.contains(text)
+        });
+    }
 }

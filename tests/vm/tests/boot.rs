@@ -1,0 +1,99 @@
+//! Boot and shutdown: notebooks are there before whoever needs them, last saves arrive, and a dead server holds nobody up.
+
+use std::time::Duration;
+
+use vm::{Guest, Scenario, Service, together, wait_for};
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// A hub as far as order matters: one process of alice's under it, which saves when it is told to end.
+const HUB: &str = "[Unit]
+Description=A hub with one user
+[Service]
+ExecStart=/usr/bin/setpriv --reuid alice --regid alice --init-groups /usr/local/bin/hub
+TimeoutStopSec=30
+[Install]
+WantedBy=multi-user.target
+";
+const HUB_PROGRAM: &str = "#!/bin/sh
+cd /home/alice/notebooks/remote
+ls >/home/alice/seen-at-start
+save() { for i in 1 2 3 4 5 6 7 8 9 10; do echo saved $i >>last || exit 1; sleep 0.2; done; exit 0; }
+trap save TERM
+while :; do sleep 0.2; done
+";
+
+/// When something of a unit happened, in seconds since boot.
+fn moment(guest: &Guest, unit: &str, property: &str) -> f64 {
+    let micros = guest.sh(&format!("systemctl show --property {property}Monotonic --value {unit}"));
+    micros.parse::<f64>().expect("a number of microseconds") / 1e6
+}
+
+#[test]
+fn notebooks_are_there_before_the_hub_and_its_last_saves_arrive() {
+    let scenario = Scenario::new("notebooks_are_there_before_the_hub_and_its_last_saves_arrive");
+    let (server, mut guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
+    guest.configure_smb();
+    guest.sh("mkdir -p /etc/dsvm-agent/agent.d");
+    guest.put("[workspace]\nmount = \"always\"\n", "/etc/dsvm-agent/agent.d/50-always.toml", 0o644);
+    guest.put(HUB, "/etc/systemd/system/jupyterhub.service", 0o644);
+    guest.put(HUB_PROGRAM, "/usr/local/bin/hub", 0o755);
+    guest.wait_ready();
+    guest.sh("systemctl daemon-reload; systemctl enable --now jupyterhub");
+    server.write("notebooks/alice/there", "before the hub");
+
+    guest.reboot();
+    let seen = guest.sh("cat /home/alice/seen-at-start");
+    assert!(seen.contains("there") && !seen.contains("SHARE-NOT-MOUNTED"), "{seen}");
+    let (agent, hub) =
+        (moment(&guest, "dsvm-agent", "ActiveEnterTimestamp"), moment(&guest, "jupyterhub", "ExecMainStartTimestamp"));
+    println!("agent ready {agent:.1} s, hub started {hub:.1} s after boot");
+    assert!(agent < hub, "the hub did not wait: agent {agent}, hub {hub}");
+    // The stop that the reboot was made of.
+    let last = String::from_utf8(server.read("notebooks/alice/last")).expect("text");
+    assert_eq!(last.lines().count(), 10, "{last}");
+    assert!(!guest.sh("journalctl --boot -1 --no-pager").contains("Failed unmounting /datamnt"));
+}
+
+#[test]
+fn a_dead_server_holds_up_neither_boot_nor_log_in_and_all_heals() {
+    let scenario = Scenario::new("a_dead_server_holds_up_neither_boot_nor_log_in_and_all_heals");
+    let (server, mut guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
+    guest.configure_smb();
+    guest.wait_ready();
+    guest.log_in("alice", "echo kept >~/notebooks/remote/kept").ok();
+
+    for silent in [false, true] {
+        if silent {
+            server.drop_silently()
+        } else {
+            server.stop()
+        }
+        guest.reboot();
+        let from = moment(&guest, "dsvm-agent", "InactiveExitTimestamp");
+        let to = moment(&guest, "dsvm-agent", "ActiveEnterTimestamp");
+        println!("silent: {silent}; the agent held up boot for {:.1} s", to - from);
+        assert!(to - from < 20.0, "it took {from} to {to}");
+        let refused = guest.log_in("alice", "echo lost >~/notebooks/remote/lost").fails();
+        assert!(refused.contains("Read-only file system"), "{refused}");
+        assert!(guest.as_user("alice", "cat ~/notebooks/remote/SHARE-NOT-MOUNTED.txt").ok().contains("not connected"));
+        guest.wait_status("unreachable");
+        println!("{}", guest.ssh("dsvm-agent status").stdout);
+        assert!(!guest.ssh("dsvm-agent status").success());
+
+        if silent {
+            server.undrop()
+        } else {
+            server.start_smb()
+        }
+        guest.wait_ready();
+        wait_for("alice has her notebooks", SOON, || {
+            guest.log_in("alice", "cat ~/notebooks/remote/kept").stdout == "kept\n"
+        });
+        assert!(!server.has("notebooks/alice/lost"));
+        assert_eq!(
+            guest.sh("umount -l /datamnt/dsvmshare/notebooks/alice 2>/dev/null; ls /datamnt/dsvmshare/notebooks/alice"),
+            "SHARE-NOT-MOUNTED.txt"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! The agent dies, is stopped, restarted, upgraded: its users notice nothing.
+
+use std::time::Duration;
+
+use vm::{Guest, Scenario, Service, together, wait_for};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Alice writes a number into an open file on the share five times a second, and says so when that fails.
+const WRITER: &str = "cd ~/notebooks/remote && exec setsid sh -c '
+    exec 3>numbers; i=0
+    while i=$((i+1)); do echo $i >&3 || { echo failed at $i >>/tmp/failed; exit 1; }; sleep 0.2; done
+' >/dev/null 2>&1 </dev/null &";
+
+fn last_number(guest: &Guest) -> u32 {
+    guest.as_user("alice", "tail -n 1 ~/notebooks/remote/numbers").ok().parse().unwrap_or(0)
+}
+
+/// What must stay: the mount, by its number, and the link.
+fn held(guest: &Guest) -> String {
+    guest.sh("grep notebooks/alice /proc/self/mountinfo | cut -d' ' -f1; stat -c %i ~alice/notebooks/remote")
+}
+
+#[test]
+fn users_notice_nothing_of_the_agents_death() {
+    let scenario = Scenario::new("users_notice_nothing_of_the_agents_death");
+    let (_server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
+    guest.configure_smb();
+    guest.wait_ready();
+    guest.log_in("alice", WRITER).ok();
+    wait_for("she writes", SOON, || last_number(&guest) > 3);
+    let before = held(&guest);
+
+    let blows = [
+        ("the launcher is killed", "systemctl kill --kill-whom=main --signal=KILL dsvm-agent"),
+        ("the brain is killed", "pkill -KILL -f 'dsvm-agent brain'"),
+        ("it is restarted", "systemctl restart dsvm-agent"),
+        ("it is reloaded", "systemctl reload dsvm-agent"),
+        ("it is stopped and started", "systemctl stop dsvm-agent; sleep 2; systemctl start dsvm-agent"),
+        ("it is installed again", "apt-get install --yes --reinstall /root/again.deb"),
+    ];
+    guest.put(std::fs::read(vm::package()).expect("the package"), "/root/again.deb", 0o644);
+    for (what, blow) in blows {
+        println!("{what}");
+        let number = last_number(&guest);
+        let main = guest.sh("systemctl show --property MainPID --value dsvm-agent");
+        guest.sh(blow);
+        wait_for("she goes on writing", SOON, || last_number(&guest) > number);
+        wait_for("the agent is there again", SOON, || {
+            guest.ssh("systemctl is-active dsvm-agent").success() && guest.ssh("dsvm-agent status").success()
+        });
+        assert_eq!(held(&guest), before, "{what}: {main}");
+    }
+    assert!(!guest.ssh("test -e /tmp/failed").success(), "{}", guest.ssh("cat /tmp/failed").stdout);
+    let numbers = guest.as_user("alice", "cat ~/notebooks/remote/numbers").ok();
+    let gaps = numbers.lines().enumerate().find(|(i, line)| line.parse() != Ok(i + 1));
+    assert_eq!(gaps, None, "every number is there once");
+    guest.sh("dsvm-agent wait --timeout 60s");
+}
