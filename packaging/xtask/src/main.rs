@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod deb;
 mod host;
 mod image;
@@ -30,6 +31,8 @@ enum Command {
         /// Some of: check, unit, cli, namespaces, vm.
         rings: Vec<test::Ring>,
     },
+    /// Measure the package in a guest and print one table of figures.
+    Bench(bench::Options),
     /// Build the image that test guests start from, unless it is there.
     Image {
         /// The release of Debian.
@@ -44,6 +47,7 @@ enum Command {
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Deb { out } => deb::build(&out).map(drop).map_err(Box::from),
+        Command::Bench(options) => bench::run(&options),
         Command::Test { rings } => test::run(&rings),
         Command::Image { suite, force } => {
             image::build(suite, force).map(|path| println!("{}", path.display())).map_err(Box::from)

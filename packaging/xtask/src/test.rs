@@ -29,7 +29,7 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         match ring {
             Ring::Check => check()?,
-            Ring::Unit => nextest(&["--package", "dsvm-agent", "--package", "xtask"], None)?,
+            Ring::Unit => nextest(&["--package", "dsvm-agent", "--package", "xtask", "--package", "bench"], None)?,
             Ring::Cli => {
                 host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
                 nextest(&["--package", "cli"], None)?;

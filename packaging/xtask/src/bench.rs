@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: figures of the package, in a guest.
+
+use crate::{deb, host, image};
+use std::error::Error;
+use std::path::Path;
+use std::process::Command;
+
+/// How much is measured.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// How often each way of starting is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    starts: u32,
+    /// How long nobody does anything, before memory is looked at.
+    #[arg(long, default_value = "5m")]
+    idle: String,
+    /// How often each command is asked.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    asks: u32,
+}
+
+/// Builds the package and the image that guests start from, measures, and prints one table.
+pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    image::build(vm::Suite::Trixie, false)?;
+    let package = deb::build(Path::new("dist"))?;
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--quiet", "--locked", "--package", "bench", "--"]);
+    command.arg(format!("--starts={}", options.starts));
+    command.arg(format!("--idle={}", options.idle));
+    command.arg(format!("--asks={}", options.asks));
+    command.env("DSVM_AGENT_DEB", std::path::absolute(package)?);
+    Ok(host::stream(command)?)
+}

@@ -1,0 +1,46 @@
+//! The bench ring: what the agent costs, beside what it replaces or what is there anyway, in one guest and one run.
+//!
+//! Figures of an emulated guest mean something only beside each other, so every row is a pair that was measured in turn,
+//! and its ratio. Nothing here fails because something was slow. `cargo xtask bench` builds what it takes and runs this.
+
+use clap::Parser;
+use std::time::Duration;
+use vm::{Scenario, Service, together};
+
+mod answer;
+mod idle;
+mod place;
+mod size;
+mod start;
+mod table;
+
+/// What is measured, and how long.
+#[derive(Debug, Parser)]
+#[command(name = "bench", about = "Measures the package that DSVM_AGENT_DEB names, in a guest.")]
+struct Options {
+    /// How often each way of starting is measured.
+    #[arg(long)]
+    starts: u32,
+    /// How long nobody does anything.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    idle: Duration,
+    /// How often each command is asked.
+    #[arg(long)]
+    asks: u32,
+}
+
+fn main() {
+    let options = Options::parse();
+    let scenario = Scenario::new("bench");
+    let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Off));
+    place::prepare(&guest);
+    eprintln!("bench: starting the service, {} times each way …", options.starts);
+    let mut rows = start::measure(&guest, &server, options.starts);
+    rows.extend(size::measure(&guest));
+    eprintln!("bench: doing nothing for {} …", humantime::format_duration(options.idle));
+    rows.extend(idle::measure(&guest, options.idle));
+    eprintln!("bench: asking, {} times each …", options.asks);
+    rows.extend(answer::measure(&guest, options.asks));
+    println!("{}", place::describe(&guest));
+    print!("{}", table::render(&rows));
+}

@@ -1,0 +1,57 @@
+//! The guest in which everything is measured.
+
+use vm::Guest;
+use vm::server::{ACCOUNT, HOST, KEY, SHARE};
+
+/// Where the scripts lie in the guest.
+pub const SCRIPTS: &str = "/root/bench";
+
+const FILES: [(&str, &str); 5] = [
+    ("start", include_str!("guest/start.sh")),
+    ("shared-mount", include_str!("guest/shared-mount.sh")),
+    ("user-mounts", include_str!("guest/user-mounts.sh")),
+    ("sample", include_str!("guest/sample.sh")),
+    ("ask", include_str!("guest/ask.sh")),
+];
+
+/// When users' directories are mounted: the agent's setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounts {
+    /// When they are there. Nobody is, here.
+    OnPresence,
+    /// Always, for everybody.
+    Always,
+}
+
+/// Puts the scripts and the key where they belong.
+pub fn prepare(guest: &Guest) {
+    for (name, text) in FILES {
+        guest.put(text, &format!("{SCRIPTS}/{name}"), 0o755);
+    }
+    guest.put(format!("//{HOST}/{SHARE}"), &format!("{SCRIPTS}/share"), 0o644);
+    guest.put(format!("username={ACCOUNT}\npassword={KEY}\n"), "/etc/dsvm-agent/share.key", 0o600);
+    for name in ["shared-mount", "user-mounts"] {
+        let unit = format!("[Service]\nType=oneshot\nExecStart={SCRIPTS}/{name}\n");
+        guest.put(unit, &format!("/etc/systemd/system/{name}.service"), 0o644);
+    }
+    guest.sh("systemctl daemon-reload");
+}
+
+/// Writes the agent's configuration: three users, as the old steps have.
+pub fn configure(guest: &Guest, mounts: Mounts) {
+    let mount = if mounts == Mounts::Always { "always" } else { "on-presence" };
+    let text = format!(
+        "[share]\nsource = \"//{HOST}/{SHARE}\"\nmount_point = \"/datamnt/dsvmshare\"\n
+[share.credentials]\nfile = \"/etc/dsvm-agent/share.key\"\n
+[workspace]\nmount = \"{mount}\"\nexclude = [\"debian\"]\n"
+    );
+    guest.put(text, "/etc/dsvm-agent/agent.toml", 0o644);
+}
+
+/// What the figures were measured on, in a line.
+pub fn describe(guest: &Guest) -> String {
+    let line = "printf 'Debian %s, Linux %s, systemd %s, %s processors (%s)' \"$(cat /etc/debian_version)\" \
+                \"$(uname -r)\" \"$(systemctl --version | awk 'NR == 1 { print $2 }')\" \"$(nproc)\" \
+                \"$(systemd-detect-virt)\"";
+    format!("In a guest: {}.\n", guest.sh(line))
+}
