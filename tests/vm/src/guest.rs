@@ -353,11 +353,13 @@ impl Guest {
         let before = self.sh(boot());
         // The channel may go before the answer comes.
         self.ssh("systemctl reboot");
-        let deadline = Instant::now() + BOOT;
+        let began = Instant::now();
+        let deadline = began + BOOT;
         loop {
             self.reach(deadline.saturating_duration_since(Instant::now()));
             let after = self.ssh_within(boot(), Duration::from_secs(20));
             if after.success() && after.stdout.trim() != before {
+                eprintln!("vm: {} restarted in {:.1} s", self.name, began.elapsed().as_secs_f64());
                 return;
             }
             std::thread::sleep(Duration::from_millis(300));

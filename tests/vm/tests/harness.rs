@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use vm::server::{ACCOUNT, HOST, KEY, KEY2, SHARE};
-use vm::{Clock, Guest, Image, Output, Recipe, Scenario, Suite, quoted, together, wait_for};
+use vm::{Clock, Guest, Image, Output, Recipe, Scenario, Service, Suite, USERS, quoted, together, wait_for};
 
 const USER_DATA: &str = "#cloud-config
 users:
@@ -177,5 +177,25 @@ fn people_sign_in_to_the_real_hub() {
     ));
     wait_for("alice's own server runs", Duration::from_secs(300), || {
         !guest.sh("pgrep -u alice -f jupyterhub-singleuser || true").is_empty()
+    });
+}
+
+#[test]
+fn an_agent_guest_has_the_package_and_its_users() {
+    let scenario = Scenario::new("an_agent_guest_has_the_package_and_its_users");
+    let guest = scenario.agent_vm("vm1", Service::Running);
+    let state = "dpkg-query --showformat='${db:Status-Abbrev}' --show dsvm-agent";
+    assert_eq!(guest.sh(state).trim(), "ii");
+    assert_eq!(guest.sh("systemctl is-enabled dsvm-agent"), "enabled");
+    for user in USERS {
+        assert_eq!(guest.log_in(user, "id -un").ok(), user);
+    }
+    assert!(!guest.ssh("test -e /root/agent.deb").success());
+
+    guest.stay_logged_in("alice");
+    assert!(guest.sh("loginctl list-sessions --no-legend").contains("alice"));
+    guest.log_out("alice");
+    wait_for("alice is gone", Duration::from_secs(60), || {
+        !guest.sh("loginctl list-sessions --no-legend").contains("alice")
     });
 }

@@ -5,7 +5,8 @@ set -eu
 
 # Guests have no way out, so a package index could only go stale (and a mirror's address may be
 # private to the machine that built the image).
-rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /var/lib/apt/lists/*
+# Nor are the shortcuts of this build for later packages: they would drop a package's documents.
+rm -rf /etc/dpkg/dpkg.cfg.d/99mmdebstrap /etc/apt/apt.conf.d/99mmdebstrap /etc/apt/sources.list /etc/apt/sources.list.d/* /var/lib/apt/lists/*
 
 # --- what a virtual machine of the cloud looks like -------------------------------------------
 cat >/etc/cloud/cloud.cfg.d/90-guest.cfg <<'CFG'
@@ -103,6 +104,7 @@ SSHD
 
 # --- JupyterHub: the real one, with system accounts ------------------------------------------------
 python3 -m venv /opt/jupyterhub
+# shellcheck disable=SC2086 # A list of words.
 /opt/jupyterhub/bin/pip install --quiet --no-cache-dir --no-compile $PYPI
 ln -s ../node_modules/.bin/configurable-http-proxy /opt/jupyterhub/bin/configurable-http-proxy
 mkdir -p /etc/jupyterhub/conf.d /var/lib/jupyterhub
