@@ -1,0 +1,44 @@
+#!/bin/bash
+# Makes a machine out of private namespaces: with its own /etc, users, homes and share. Runs as the first process in
+# them, and then waits, collecting orphans, until its standard input ends. $1 is the program under test, $2 the machine's
+# name, $3 says whether a share is there already that another machine made.
+set -eu
+tmpfs() { mount -t tmpfs -o "mode=${2:-0755}" tmpfs "$1"; }
+
+hostname "$2"
+# Held open: its place may be covered below.
+exec 9<"$1"
+# What the machine keeps, taken aside before its place is covered.
+tmpfs /run
+mkdir -p /run/bin /run/aside/etc /run/aside/share
+touch /run/bin/dsvm-agent
+mount --no-canonicalize --bind /proc/self/fd/9 /run/bin/dsvm-agent
+exec 9<&-
+cp -a /etc/alternatives /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.conf.d /run/aside/etc/ 2>/dev/null || true
+if [ "$3" = shared ]; then
+    mount --bind /srv/share /run/aside/share
+else
+    tmpfs /run/aside/share
+fi
+
+for place in /etc /home /root /srv /var/lib; do tmpfs $place; done
+tmpfs /tmp 1777
+mkdir /srv/share
+mount --move /run/aside/share /srv/share
+cp -a /run/aside/etc/. /etc/
+rm -rf /run/aside
+
+mkdir -p /etc/dsvm-agent /etc/pam.d /etc/default
+for kind in auth account password session; do echo "$kind required pam_permit.so"; done >/etc/pam.d/other
+printf 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n' >/etc/nsswitch.conf
+printf 'UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\nUSERGROUPS_ENAB yes\nCREATE_HOME no\n' >/etc/login.defs
+printf 'root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/:/usr/sbin/nologin\n' >/etc/passwd
+printf 'nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n' >>/etc/passwd
+printf 'dsvm-agent:x:990:990:agent:/nonexistent:/usr/sbin/nologin\n' >>/etc/passwd
+printf 'root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\ndsvm-agent:x:990:\n' >/etc/group
+printf 'root:*:1::::::\n' >/etc/shadow
+printf 'root:*::\n' >/etc/gshadow
+chmod 0600 /etc/shadow /etc/gshadow
+
+echo ready
+while read -r _; do :; done
