@@ -179,8 +179,9 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
         Some(_) if workspace.mount == MountWhen::Always => None,
         Some(r) => r.last_present.is_none_or(|at| now >= at + workspace.linger).then_some("the user is not here"),
     };
-    let free =
-        |m: &&UserMount| !busy.mounts.contains(&m.directory) && owner(m).is_none_or(|r| r.due(Topic::Mount, now));
+    let free = |m: &&UserMount| {
+        !m.carries && !busy.mounts.contains(&m.directory) && owner(m).is_none_or(|r| r.due(Topic::Mount, now))
+    };
     mounted
         .users
         .iter()
