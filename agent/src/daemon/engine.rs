@@ -110,6 +110,7 @@ impl Engine {
         share_decide::refresh(&mut self.share, &mounted);
         workspace_decide::refresh(&mut self.users, facts.present.as_ref(), now);
         workspace_decide::find_points(&mut self.users, mounted.guard, &facts.points);
+        workspace_decide::forget(&mut self.users, &self.settings.workspace, &mounted, mounted.guard, now);
         let (view, share_steps) = share_decide::decide(&share, &mounted, &self.share, self.share_busy(), now);
         self.share.note(view.state, now);
         let mut steps: Vec<Step> = share_steps.into_iter().map(Step::Share).collect();
@@ -275,7 +276,9 @@ impl Engine {
             }
             (Job::Directories { wanted, .. }, result) => self.absorb_directories(wanted, result, now, jitter),
             (Job::Attach { wanted, .. }, result) => self.absorb_mount(&wanted.directory, result, now, jitter),
-            (Job::Detach { directory }, result) => self.absorb_mount(directory, result, now, jitter),
+            (Job::Detach { directory }, result) => {
+                self.users.detached(directory.as_ref(), &result.map(drop), now, jitter);
+            }
             (Job::Link { person, .. }, result) => {
                 let link = self.settings.workspace.link.clone();
                 for record in self.users.users.values_mut().filter(|r| r.account.uid == person.uid()) {

@@ -5,6 +5,7 @@ use super::model::{Account, Directory, Link, Trouble};
 use crate::problem::Problem;
 use crate::share::model::{Attempt, Failure};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One user.
@@ -56,6 +57,33 @@ pub struct Memory {
     pub unknown: Option<Failure>,
     /// Names that are asked for although nothing enumerates them: whoever logged in.
     pub named: BTreeSet<String>,
+    /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
+    pub held: BTreeMap<PathBuf, Held>,
+}
+
+/// A mount that could not be unmounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Not before then again.
+    pub again: Duration,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
+impl Memory {
+    /// A directory was unmounted, or not.
+    pub fn detached(&mut self, directory: &Path, result: &Result<(), Failure>, now: Duration, jitter: u64) {
+        if result.is_ok() {
+            self.held.remove(directory);
+        } else {
+            let failures = self.held.get(directory).map_or(0, |h| h.failures);
+            let again = now + pause(failures, jitter);
+            self.held.insert(directory.to_owned(), Held { again, failures: failures.saturating_add(1) });
+        }
+        for record in self.users.values_mut().filter(|r| Path::new(&r.directory) == directory) {
+            record.mounted(result.clone(), now, jitter);
+        }
+    }
 }
 
 impl Record {
@@ -73,6 +101,11 @@ impl Record {
     /// Whether `topic` may be tried at `now`.
     pub fn due(&self, topic: Topic, now: Duration) -> bool {
         self.troubles.get(&topic).is_none_or(|t| now >= t.again)
+    }
+
+    /// Whether the user is here, or was until `linger` ago.
+    pub fn is_here(&self, linger: Duration, now: Duration) -> bool {
+        self.last_present.is_some_and(|at| at == now || now < at.saturating_add(linger))
     }
 
     /// Whether the link wants a look: never seen right, or long ago and the user is here.
@@ -145,7 +178,7 @@ impl Record {
             Ok(()) => {
                 self.troubles.remove(&Topic::Mount);
             }
-            // In use is no trouble: it is tried again later.
+            // In use is no trouble of the user's: it is tried again after a pause.
             Err(f) if f.attempt == Attempt::Detach && f.errno == Some(libc::EBUSY) => {}
             Err(failure) => {
                 if failure.errno == Some(libc::ENOENT) {
