@@ -85,6 +85,8 @@ pub struct UserMount {
     pub options: String,
     /// Attributes of the mount.
     pub attributes: String,
+    /// Something that is not the agent's is mounted on it or in it.
+    pub carries: bool,
 }
 
 /// What a probe saw.

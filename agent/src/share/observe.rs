@@ -17,17 +17,24 @@ pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
                 out.guard = None;
                 out.in_the_way = Some(format!("{} ({})", mount.source.to_string_lossy(), mount.fs_type));
             }
-        } else if let Ok(below) = mount.target.strip_prefix(&share.mount_point) {
-            out.users.retain(|u| u.directory != below);
-            out.users.push(user(below, mount));
         } else if mount.target == Path::new(ROOT) {
             out.root = Some(root(share, mount));
+        }
+    }
+    // Only what lies on the guard itself is the agent's. What else is mounted below the mount point belongs to an
+    // administrator, who had it there before, or to a user, who has it inside their own directory.
+    for mount in mounts.iter().filter(|m| Some(m.parent) == out.guard) {
+        if let Ok(below) = mount.target.strip_prefix(&share.mount_point)
+            && mount.target != share.mount_point
+        {
+            let carries = mounts.iter().any(|m| m.parent == mount.id);
+            out.users.push(user(below, mount, carries));
         }
     }
     out
 }
 
-fn user(below: &Path, mount: &Mount) -> UserMount {
+fn user(below: &Path, mount: &Mount, carries: bool) -> UserMount {
     UserMount {
         id: mount.id,
         directory: below.to_owned(),
@@ -36,6 +43,7 @@ fn user(below: &Path, mount: &Mount) -> UserMount {
         root: mount.root.clone(),
         options: mount.options.clone(),
         attributes: mount.attributes.clone(),
+        carries,
     }
 }
 
@@ -95,6 +103,22 @@ mod tests {
         let root = seen.root.unwrap();
         assert_eq!(root.protocol.as_deref(), Some("SMB 3.1.1, encrypted"));
         assert_eq!(root.address, Some("10.0.0.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_others_mounted_below_is_not_the_agents() {
+        let disk = "6 1 0:10 / /data/disk1 rw - ext4 /dev/sdc1 rw\n";
+        assert!(look(disk).users.is_empty(), "there before the guard, which is refused then");
+        let alice = "7 5 0:11 / /data/notebooks/alice rw,nosuid,nodev - cifs //h/s/notebooks/alice rw,uid=1002\n";
+        let fuse = "8 7 0:12 / /data/notebooks/alice/a/b rw,nosuid,nodev - fuse.sshfs far rw\n";
+        let over = "9 7 0:13 / /data/notebooks/alice rw,nosuid,nodev - fuse.sshfs far rw\n";
+        for inside in [fuse, over] {
+            let seen = look(&format!("{GUARD}{alice}{inside}"));
+            assert_eq!(seen.users.iter().map(|u| (u.id, u.carries)).collect::<Vec<_>>(), [(7, true)]);
+        }
+        assert!(!look(&format!("{GUARD}{alice}")).users[0].carries);
+        let covered = look(&format!("{GUARD}{alice}10 5 0:14 / /data rw - cifs //h/old rw\n"));
+        assert!(covered.users.is_empty(), "what lies under something else cannot be told apart by its path");
     }
 
     #[test]
