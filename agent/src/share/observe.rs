@@ -72,18 +72,9 @@ fn protocol(kind: Kind, mount: &Mount) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{Directory, Nfs, Smb, Source};
 
     fn share() -> Share {
-        Share {
-            source: Source::Smb { host: "h".into(), share: "s".into() },
-            mount_point: "/data".into(),
-            port: None,
-            smb: Smb::default(),
-            nfs: Nfs::default(),
-            directory: Directory::default(),
-            credentials: None,
-        }
+        Share::smb_for_tests()
     }
 
     fn look(lines: &str) -> Mounted {

@@ -203,17 +203,12 @@ fn number(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{Directory, Nfs, Smb};
+    use crate::config::settings::Smb;
 
     fn share(options: &[&str]) -> Share {
         Share {
-            source: Source::Smb { host: "h".into(), share: "s".into() },
-            mount_point: "/data".into(),
-            port: None,
             smb: Smb { options: options.iter().map(|o| (*o).to_owned()).collect(), ..Smb::default() },
-            nfs: Nfs::default(),
-            directory: Directory::default(),
-            credentials: None,
+            ..Share::smb_for_tests()
         }
     }
 
