@@ -6,11 +6,12 @@ use super::request::{self, Incoming, LOGIN, Reply, Request};
 use super::trigger::{self, Trigger};
 use crate::config::{self, Loaded, Settings, Trust};
 use crate::problem::Problem;
-use crate::status::model::{Health, Status, UserState};
+use crate::status::model::{Health, ShareState, Status, UserState};
 use crate::status::{publish, sentence};
 use crate::sys::clock::{boot_id, boottime};
 use crate::sys::{mountinfo, process, random};
 use crate::worker::client::{Client, Event};
+use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
 use crate::worker::wire::Ask;
 use crate::workspace::observe;
@@ -205,7 +206,7 @@ impl Brain {
 
     fn triggered(&mut self, trigger: Trigger) {
         match trigger {
-            Trigger::Users => self.engine.users.asked = None,
+            Trigger::Users => self.engine.users.ask(),
             Trigger::Sessions => self.present = None,
             Trigger::Config => self.reload(),
         }
@@ -229,7 +230,7 @@ impl Brain {
             let now = boottime();
             self.engine.users.users.values_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);
         }
-        self.engine.users.asked = None;
+        self.engine.users.ask();
     }
 
     /// Takes a request; whether it needs a pass.
@@ -247,7 +248,10 @@ impl Brain {
                 let own =
                     || self.engine.users.users.values().find(|r| r.account.uid == uid).map(|r| r.account.name.clone());
                 let user = if uid == 0 { user } else { own() };
-                let Some(user) = user.filter(|_| self.engine.settings.share.is_some()) else {
+                // Whoever is not served waits for nothing: root, services, who is left out.
+                let serves =
+                    |user: &String| self.engine.settings.share.is_some() && !self.engine.users.unserved.contains(user);
+                let Some(user) = user.filter(serves) else {
                     answer(reply, Reply::Login { ready: false });
                     return false;
                 };
@@ -256,8 +260,9 @@ impl Brain {
                     Some(record) => record.hurry(now),
                     None => {
                         // Directory services need not enumerate: whoever logs in is asked for by name.
-                        if self.engine.users.named.len() < 10_000 && self.engine.users.named.insert(user.clone()) {
-                            self.engine.users.asked = None;
+                        // One that was not found is asked for again, since there is somebody of that name now.
+                        if self.engine.users.name(&user) {
+                            self.engine.users.ask();
                         }
                     }
                 }
@@ -319,7 +324,12 @@ impl Brain {
                 continue;
             }
             match self.client.start(job.clone()) {
-                Ok(id) => drop(self.engine.under_way.insert(id, job)),
+                Ok(id) => {
+                    if matches!(job, Job::Accounts { .. }) {
+                        self.engine.users.changed = false;
+                    }
+                    self.engine.under_way.insert(id, job);
+                }
                 Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
             }
         }
@@ -356,9 +366,12 @@ impl Brain {
         let Some(status) = &self.status else { return };
         let now = Instant::now();
         let asked = self.engine.users.asked;
+        let away = matches!(status.share.state, ShareState::Unreachable | ShareState::Refused | ShareState::Hung);
         let answer = |waiter: &Waiter| match status.users.iter().find(|u| u.name == waiter.user) {
             Some(user) if user.state == UserState::Ready && user.mounted => Some(true),
             Some(user) if user.state == UserState::Problem => Some(false),
+            // Nothing will come within the time of a log-in, which asks several times.
+            Some(_) if away => Some(false),
             // The name services have answered since, and know nobody of that name who is served.
             None if asked.is_some_and(|at| at >= waiter.asked) => Some(false),
             _ => (now >= waiter.until).then_some(false),

@@ -251,9 +251,8 @@ impl Engine {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let jitter = self.seed >> 33;
         match (job, result) {
-            (Job::Accounts { .. }, Ok(Answer::Accounts { accounts, odd })) => {
-                let settings = self.settings.clone();
-                workspace_decide::take_accounts(&mut self.users, &settings, accounts, &odd, now);
+            (Job::Accounts { from, .. }, Ok(Answer::Accounts { accounts, odd })) => {
+                workspace_decide::take_accounts(&mut self.users, &self.settings, accounts, &odd, *from, now);
             }
             (Job::Accounts { .. }, result) => {
                 // Asked again before long: half of the usual pause.
