@@ -315,12 +315,11 @@ impl Brain {
 
     fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
         for step in &decision.steps {
-            if self.engine.under_way.len() - self.engine.stuck.len() >= AT_ONCE {
+            if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
                 break;
             }
             let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
-            let target = job.target();
-            if self.engine.under_way.values().any(|j| j.target() == target) {
+            if !self.engine.has_room(&job) {
                 continue;
             }
             match self.client.start(job.clone()) {

@@ -156,15 +156,20 @@ pub fn decide(
         let unmade = |r: &&Record| r.made != share.usable && r.due(Topic::Directory, now);
         batch(memory, unmade, |names| steps.push(Step::Directories { names }));
     }
+    let (mut of_these, mut of_others) = (Vec::new(), Vec::new());
     for (name, record) in &memory.users {
         let present = record.last_present == Some(now);
         if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
-            steps.push(Step::Link { name: name.clone() });
+            // Whoever is here comes first.
+            let here = record.is_here(settings.workspace.linger, now);
+            if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.clone() });
         }
         if share.usable.is_some() && wants_mount(&settings.workspace, record, share, mounted, busy, now) {
             steps.push(Step::Attach { name: name.clone(), address: share.address });
         }
     }
+    steps.append(&mut of_these);
+    steps.append(&mut of_others);
     steps
 }
 
