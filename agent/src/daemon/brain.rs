@@ -30,6 +30,8 @@ const GATHER: Duration = Duration::from_millis(300);
 const PRESENCE: Duration = Duration::from_secs(5);
 /// While much is under way the status is written at most this often.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// The least time between the end of a pass and the next: what comes meanwhile is taken together.
+const REST: Duration = Duration::from_millis(2);
 /// A single round gives up after this.
 const ONCE_AT_LATEST: Duration = Duration::from_secs(60);
 
@@ -154,6 +156,8 @@ impl Brain {
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
         tokio::spawn(request::serve(listener, to_requests));
         let mut next = Instant::now();
+        // Passes leave half of the time to others, whatever happens how often.
+        let mut rested = next;
         while !self.ending {
             let mut gathered = BTreeSet::new();
             tokio::select! {
@@ -164,7 +168,7 @@ impl Brain {
                 },
                 Some(trigger) = triggers.recv() => { gathered.insert(trigger); }
                 Some(incoming) = requests.recv() => { if self.request(incoming) { next = Instant::now(); } }
-                () = tokio::time::sleep_until(next) => {}
+                () = tokio::time::sleep_until(next.max(rested)) => {}
             }
             if !gathered.is_empty() {
                 tokio::time::sleep(GATHER).await;
@@ -174,10 +178,12 @@ impl Brain {
                 gathered.into_iter().for_each(|t| self.triggered(t));
                 next = Instant::now();
             }
-            if self.ending || Instant::now() < next {
+            if self.ending || Instant::now() < next.max(rested) {
                 continue;
             }
+            let start = Instant::now();
             next = self.pass();
+            rested = Instant::now() + start.elapsed().max(REST).min(PERIOD);
             if self.mode == Mode::Once && (self.settled || self.began.elapsed() > ONCE_AT_LATEST) {
                 break;
             }
