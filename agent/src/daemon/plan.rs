@@ -2,9 +2,10 @@
 
 use super::brain::read;
 use super::engine::{Decision, Engine, Facts, Step};
-use crate::config::settings::Share;
+use crate::config::settings::{Kind, Share, Source};
 use crate::problem::Problem;
 use crate::share::model::{GUARD_SOURCE, Probe, ROOT, Step as ShareStep};
+use crate::share::observe::place;
 use crate::share::options::{self, For};
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
@@ -153,7 +154,18 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
             mounts.push(mount(share.mount_point.clone(), "tmpfs", GUARD_SOURCE, String::new()))
         }
         Step::Share(ShareStep::MountRoot { .. }) => {
-            mounts.push(mount(ROOT.into(), "share", "share", words(For::Agent)))
+            let (fs_type, source) = match share.kind() {
+                Kind::Smb => ("cifs", share.source.to_string()),
+                Kind::Nfs => ("nfs4", share.source.to_string()),
+                Kind::Directory => ("share", "share".to_owned()),
+            };
+            let mut root = mount(ROOT.into(), fs_type, &source, words(For::Agent));
+            if let Source::Directory(path) = &share.source
+                && let Some(place) = place(path, mounts)
+            {
+                (root.device, root.root) = place;
+            }
+            mounts.push(root);
         }
         Step::User(UserStep::Attach { name, .. }) => {
             if let Some(record) = engine.users.users.get(name) {
