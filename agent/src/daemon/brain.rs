@@ -315,7 +315,8 @@ impl Brain {
         }
         let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
         let mounts = mountinfo::read().map_err(|e| e.to_string());
-        let points = self.engine.wants_points().map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
+        let points = self.engine.wants_points(mounts.as_deref().unwrap_or_default());
+        let points = points.map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
         Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points }
     }
 

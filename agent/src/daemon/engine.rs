@@ -206,10 +206,11 @@ impl Engine {
         self.users.users.values().find(|r| r.directory == directory)
     }
 
-    /// Where to look for mount points: the guard, while somebody's is not known to be there.
-    pub fn wants_points(&self) -> Option<(PathBuf, PathBuf)> {
+    /// Where to look for mount points: the guard, while somebody's is not known to be there. It must be what lies there
+    /// now: anything else may not answer.
+    pub fn wants_points(&self, mounts: &[Mount]) -> Option<(PathBuf, PathBuf)> {
         let share = self.settings.share.as_ref()?;
-        let guard = self.share.guard_id?;
+        let guard = mounted(share, mounts).guard?;
         let missing = self.users.users.values().find(|r| r.point != Some(guard))?;
         let below = crate::share::model::parent_of(missing.directory.as_ref()).to_owned();
         Some((share.mount_point.clone(), below))

@@ -50,7 +50,10 @@ pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, St
     let real_root = facts.mounts.iter().flatten().any(|m| m.target == Path::new(ROOT));
     let mut plan = Plan::default();
     for _ in 0..ROUNDS {
-        facts.points = engine.wants_points().map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
+        facts.points = Default::default();
+        if let Some((at, below)) = engine.wants_points(facts.mounts.as_deref().unwrap_or_default()) {
+            facts.points = observe::points(&at, &below);
+        }
         let decision = engine.decide(&facts);
         plan.problems.clone_from(&decision.problems);
         let mut steps = decision.steps.iter().filter(|s| !matches!(s, Step::Share(ShareStep::Probe)) || real_root);
