@@ -59,7 +59,7 @@ pub fn read(path: &Path) -> Result<Loaded, Problem> {
         let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let summary =
-            format!("The configuration has a mistake: {first}{more}. What was in force before stays in force.");
+            format!("The configuration has a mistake: {first}{more}. What is mounted stays; nobody new is connected.");
         let remedy = "Mend it, see: sudo dsvm-agent config check. It is read again by itself.";
         Problem::new("config.mistake", summary, remedy)
     })
