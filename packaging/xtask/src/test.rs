@@ -80,7 +80,7 @@ fn is_script(path: &Path) -> bool {
 /// Licences, bans and sources; advisories need a database that is not in every network.
 fn deny() -> Result<(), Box<dyn Error>> {
     if Command::new("cargo").args(["deny", "--version"]).output().map_or(true, |o| !o.status.success()) {
-        host::stream(cargo(&["install", "--locked", "cargo-deny"]))?;
+        host::stream(cargo(&["install", "--locked", "cargo-deny@0.20.2"]))?;
     }
     host::stream(cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
     Ok(())
@@ -88,7 +88,7 @@ fn deny() -> Result<(), Box<dyn Error>> {
 
 fn nextest(arguments: &[&str], package: Option<&Path>) -> Result<(), Box<dyn Error>> {
     if Command::new("cargo").args(["nextest", "--version"]).output().map_or(true, |o| !o.status.success()) {
-        host::stream(cargo(&["install", "--locked", "cargo-nextest"]))?;
+        host::stream(cargo(&["install", "--locked", "cargo-nextest@0.9.143"]))?;
     }
     let mut command = cargo(&["nextest", "run", "--locked"]);
     command.args(arguments);
