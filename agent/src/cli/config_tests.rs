@@ -150,17 +150,17 @@ fn settings() -> impl Strategy<Value = Settings> {
         source,
         "/data/[a-z \"'\\\\#=\\]]{0,8}x",
         prop::option::of(1u16..),
-        (any::<bool>(), texts("domain=[A-Z\"\\\\#=']{0,5}")),
+        texts("domain=[A-Z\"\\\\#=']{0,5}"),
         texts("nconnect=[0-9]"),
         any::<bool>(),
     )
-        .prop_map(|(source, mount_point, port, (open, smb), nfs, local)| Share {
+        .prop_map(|(source, mount_point, port, smb, nfs, local)| Share {
             credentials: matches!(source, Source::Smb { .. })
                 .then(|| Credentials::File(PathBuf::from("/etc/dsvm-agent/\"key\""))),
             source,
             mount_point: PathBuf::from(mount_point),
             port,
-            smb: Smb { isolation: if open { Isolation::Open } else { Isolation::PerUser }, options: smb },
+            smb: Smb { isolation: Isolation::PerUser, options: smb },
             nfs: Nfs { options: nfs },
             directory: Directory { local },
         });

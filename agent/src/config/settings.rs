@@ -60,8 +60,6 @@ pub enum Isolation {
     /// Every user has a mount of their own directory, theirs alone.
     #[default]
     PerUser,
-    /// Everybody sees the whole share, as with the old script.
-    Open,
 }
 
 /// `[share.smb]`.

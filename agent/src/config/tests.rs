@@ -44,7 +44,7 @@ source      = "//contosods.file.core.windows.net/dsvmshare"
 mount_point = "/datamnt/dsvmshare"
 port        = 1445
 [share.smb]
-isolation = "open"
+isolation = "per-user"
 options   = ["actimeo=60", "nofail"]
 [share.nfs]
 options = ["nconnect=8"]
@@ -67,7 +67,7 @@ linger    = "90s"
     assert_eq!(share.source, Source::Smb { host, share: "dsvmshare".to_owned() });
     assert_eq!(share.mount_point, Path::new("/datamnt/dsvmshare"));
     assert_eq!(share.port, Some(1445));
-    assert_eq!(share.smb.isolation, Isolation::Open);
+    assert_eq!(share.smb.isolation, Isolation::PerUser);
     assert_eq!(share.smb.options, ["actimeo=60"], "nofail is mount(8)'s");
     assert_eq!(share.nfs.options, ["nconnect=8"]);
     assert!(share.directory.local);

@@ -40,7 +40,9 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
                 nextest(&["--package", "namespaces"], None)?;
             }
             Ring::Vm => {
+                // The older release has an older kernel, systemd and cloud-init.
                 image::build(vm::Suite::Trixie, false)?;
+                image::build(vm::Suite::Bookworm, false)?;
                 let package = deb::build(Path::new("dist"))?;
                 nextest(&["--package", "vm"], Some(&package))?;
             }

@@ -76,20 +76,25 @@ impl Boot {
     #[track_caller]
     pub fn start(self) -> Guest {
         let image = Image::of(self.suite);
-        let address = Network::address(&self.name);
-        let meta = format!("instance-id: {0}-{1}\nlocal-hostname: {0}\n", self.name, std::process::id());
-        let network = format!(
-            "version: 2\nethernets:\n  eth1:\n    match: {{name: eth1}}\n    addresses: [{address}/24]\n    optional: true\n"
-        );
-        let files = [("user-data", self.user_data.as_str()), ("meta-data", &meta), ("network-config", &network)];
         let directory = directory(&self.common, &self.name);
-        let made = seed(&directory, &files);
-        let seed = made.expect("a disk for cloud-init");
+        let seed = seed_for(&directory, &self.name, &self.user_data);
         let base = image.disk();
         let mut guest = Guest::new(self.common, &self.name, image, self.memory, seed, &base);
         guest.power_on_from(&Start::Boot);
         guest
     }
+}
+
+/// What cloud-init is told: each call is an instance of its own.
+fn seed_for(directory: &Path, name: &str, user_data: &str) -> PathBuf {
+    let address = Network::address(name);
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let meta = format!("instance-id: {name}-{nanos}\nlocal-hostname: {name}\n");
+    let network = format!(
+        "version: 2\nethernets:\n  eth1:\n    match: {{name: eth1}}\n    addresses: [{address}/24]\n    optional: true\n"
+    );
+    let files = [("user-data", user_data), ("meta-data", &meta), ("network-config", &network)];
+    seed(directory, &files).expect("a disk for cloud-init")
 }
 
 fn directory(common: &Common, name: &str) -> PathBuf {
@@ -390,6 +395,15 @@ impl Guest {
         assert!(self.running.is_none(), "{} is on", self.name);
         self.power_on_from(&Start::Boot);
         self.settle();
+    }
+
+    /// Makes of this guest what an image that was baked from it is, and boots that for the first time.
+    #[track_caller]
+    pub fn boot_as_baked_image(&mut self, user_data: &str) {
+        self.sh("cloud-init clean --logs --machine-id --seed; rm -f /etc/systemd/network/*cloud-init*");
+        self.power_off_clean();
+        self.seed = seed_for(&self.directory, &self.name, user_data);
+        self.power_on();
     }
 
     /// Pulls the cable of the segment, or puts it back. The control channel stays.
