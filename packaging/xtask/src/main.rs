@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod deb;
+mod demo;
 mod host;
 mod image;
 mod test;
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the main job on two machines of its own: nothing of this one is touched.
+    Demo(demo::Options),
     /// Build the Debian package.
     Deb {
         /// Where to.
@@ -47,6 +50,7 @@ enum Command {
 fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Deb { out } => deb::build(&out).map(drop).map_err(Box::from),
+        Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Test { rings } => test::run(&rings),
         Command::Image { suite, force } => {

@@ -6,37 +6,42 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use vm::Guest;
 
-/// What one look at a service gave.
+/// What one look gave.
 type Sample = BTreeMap<String, f64>;
 
-/// Memory after `time` in which nobody does anything, and what was used in that time; against the service that keeps
-/// the list of who is logged in.
+/// Memory after `time` in which nobody does anything, against the service that keeps the list of who is logged in; and what
+/// was used in that time, against all else on the machine: other services wait so well that they use nothing at all.
 pub fn measure(guest: &Guest, time: Duration) -> Vec<Row> {
-    const THEIRS: &str = "systemd-logind";
-    let look = || ["dsvm-agent", THEIRS].map(|unit| sample(&guest.sh(&format!("{SCRIPTS}/sample {unit}"))));
+    let look = || sample(&guest.sh(&format!("{SCRIPTS}/sample dsvm-agent systemd-logind")));
     let before = look();
     // In the guest, so that nobody speaks to it meanwhile.
     guest.ssh_within(&format!("sleep {}", time.as_secs()), time + Duration::from_secs(120)).ok();
     let after = look();
-    let [ours, theirs] = &after;
-    let now = |what: &str, key: &str, unit| Row::beside(what, unit, ours[key], THEIRS, theirs[key]);
-    let used = |which: usize, key: &str, per: f64| {
-        let passed = after[which]["uptime"] - before[which]["uptime"];
-        (after[which][key] - before[which][key]) / passed * per
+    let now = |what: &str, key: &str| {
+        let of = |unit: &str| after[&format!("{unit} {key}")];
+        Row::beside(what, Unit::Kibibytes, of("dsvm-agent"), "systemd-logind", of("systemd-logind"))
     };
-    let rate = |what: &str, key: &str, unit, per| Row::beside(what, unit, used(0, key, per), THEIRS, used(1, key, per));
+    let passed = after["all uptime"] - before["all uptime"];
+    let rate = |what: &str, key: &str, unit, per: f64| {
+        let used = |whose: &str| {
+            let key = format!("{whose} {key}");
+            (after[&key] - before[&key]) / passed * per
+        };
+        let ours = used("dsvm-agent");
+        Row::beside(what, unit, ours, "all else on the idle guest", used("all") - ours)
+    };
     vec![
-        now("memory, proportional (launcher and brain)", "pss_kib", Unit::Kibibytes),
-        now("memory, resident (launcher and brain)", "rss_kib", Unit::Kibibytes),
+        now("memory, proportional (launcher and brain)", "pss_kib"),
+        now("memory, resident (launcher and brain)", "rss_kib"),
         rate("CPU an hour, workers too", "cpu_s", Unit::Seconds, 3600.0),
         rate("wake-ups a minute (launcher and brain)", "switches", Unit::Times, 60.0),
     ]
 }
 
-/// Reads lines of `name value`.
+/// Reads lines of `whose what value`.
 fn sample(text: &str) -> Sample {
     let pair = |line: &str| {
-        let (name, value) = line.split_once(' ')?;
+        let (name, value) = line.rsplit_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))
     };
     text.lines().map(|line| pair(line).unwrap_or_else(|| panic!("no sample: {line}"))).collect()
@@ -46,7 +51,7 @@ fn sample(text: &str) -> Sample {
 mod tests {
     #[test]
     fn a_sample_is_read() {
-        let sample = super::sample("pss_kib 2100\ncpu_s 0.25");
-        assert!((sample["pss_kib"] - 2100.0).abs() < 1e-9 && (sample["cpu_s"] - 0.25).abs() < 1e-9);
+        let sample = super::sample("all cpu_s 0.25\na.service pss_kib 2100");
+        assert!((sample["a.service pss_kib"] - 2100.0).abs() < 1e-9 && (sample["all cpu_s"] - 0.25).abs() < 1e-9);
     }
 }

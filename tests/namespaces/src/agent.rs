@@ -5,6 +5,7 @@ use crate::wait::wait_for;
 use serde_json::Value;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long anything may take here: this machine may be busy with other tests.
@@ -15,7 +16,7 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct Agent<'a> {
     sandbox: &'a Sandbox,
     child: Child,
-    notify: UnixDatagram,
+    told: Arc<Mutex<String>>,
     /// The launcher's process id in the sandbox.
     pub pid: u32,
 }
@@ -25,14 +26,14 @@ impl<'a> Agent<'a> {
         let socket = sandbox.path("/run/notify");
         let _ = std::fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).expect("a socket");
-        notify.set_nonblocking(true).expect("a socket");
+        let told = listen(notify);
         let _ = std::fs::remove_file(sandbox.path("/run/agent.pid"));
         let start = "echo $$ >/run/agent.pid.new; mv /run/agent.pid.new /run/agent.pid; \
                      NOTIFY_SOCKET=/run/notify exec dsvm-agent run >>/run/agent.log 2>&1";
         let child = sandbox.command("bash").args(["-c", start]).stdin(Stdio::null()).spawn().expect("nsenter runs");
         wait_for("the agent is started", SOON, || sandbox.exists("/run/agent.pid"));
         let pid = sandbox.read("/run/agent.pid").trim().parse().expect("a process id");
-        Self { sandbox, child, notify, pid }
+        Self { sandbox, child, told, pid }
     }
 
     /// What it logged, with what agents before it logged.
@@ -42,13 +43,7 @@ impl<'a> Agent<'a> {
 
     /// What it told systemd since this was asked last.
     pub fn told(&self) -> String {
-        let mut all = String::new();
-        let mut buffer = [0; 4096];
-        while let Ok(n) = self.notify.recv(&mut buffer) {
-            all.push_str(&String::from_utf8_lossy(&buffer[..n]));
-            all.push('\n');
-        }
-        all
+        std::mem::take(&mut *self.told.lock().expect("nobody panics with it"))
     }
 
     /// Waits until it told systemd that it is ready.
@@ -180,4 +175,22 @@ impl Drop for Agent<'_> {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Reads what comes, as systemd does all the time, and ends with the one who wants to know it.
+fn listen(socket: UnixDatagram) -> Arc<Mutex<String>> {
+    let told = Arc::new(Mutex::new(String::new()));
+    let here = Arc::downgrade(&told);
+    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Some(told) = here.upgrade() {
+            if let Ok(n) = socket.recv(&mut buffer) {
+                let mut told = told.lock().expect("nobody panics with it");
+                told.push_str(&String::from_utf8_lossy(&buffer[..n]));
+                told.push('\n');
+            }
+        }
+    });
+    told
 }

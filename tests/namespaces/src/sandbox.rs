@@ -152,7 +152,7 @@ impl Sandbox {
     fn command_as(&self, user: &str, commands: &str) -> Command {
         let mut command = self.command("bash");
         let enter = "exec setpriv --reuid \"$1\" --regid \"$(id -g -- \"$1\")\" --init-groups --reset-env \
-                     bash -c 'cd 2>/dev/null; '\"$2\"";
+                     bash -c 'PATH=/run/bin:$PATH; cd 2>/dev/null; '\"$2\"";
         command.args(["-c", enter, "as-user", user, commands]);
         command
     }

@@ -6,11 +6,14 @@ set -eu
 tmpfs() { mount -t tmpfs -o "mode=${2:-0755}" tmpfs "$1"; }
 
 hostname "$2"
+# Held open: its place may be covered below.
+exec 9<"$1"
 # What the machine keeps, taken aside before its place is covered.
 tmpfs /run
 mkdir -p /run/bin /run/aside/etc /run/aside/share
 touch /run/bin/dsvm-agent
-mount --bind "$1" /run/bin/dsvm-agent
+mount --no-canonicalize --bind /proc/self/fd/9 /run/bin/dsvm-agent
+exec 9<&-
 cp -a /etc/alternatives /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.conf.d /run/aside/etc/ 2>/dev/null || true
 if [ "$3" = shared ]; then
     mount --bind /srv/share /run/aside/share

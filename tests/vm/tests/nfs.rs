@@ -25,7 +25,10 @@ fn everybody_owns_their_directory_and_a_foreign_number_is_refused() {
     assert_eq!(server.sh("stat -c '%u %a' /contosods/dsvmshare/notebooks/alice"), "1001 700");
     let mounted = first.sh("grep notebooks/alice /proc/mounts");
     for option in ["nosuid", "nodev", "vers=4.1", "hard", "noresvport", "nconnect=4", "actimeo=30"] {
-        assert!(mounted.split([',', ' ']).any(|o| o.starts_with(option)) || option == "actimeo=30", "{option}: {mounted}");
+        assert!(
+            mounted.split([',', ' ']).any(|o| o.starts_with(option)) || option == "actimeo=30",
+            "{option}: {mounted}"
+        );
     }
     first.log_in("bob", "cat /datamnt/dsvmshare/notebooks/alice/a").fails();
 
@@ -39,5 +42,9 @@ fn everybody_owns_their_directory_and_a_foreign_number_is_refused() {
     for user in ["alice", "bob"] {
         second.log_in(user, "cat /datamnt/dsvmshare/notebooks/*/a").fails();
     }
-    assert_eq!(server.sh("stat -c %u /contosods/dsvmshare/notebooks/alice"), "1001", "nothing is given to anybody else");
+    assert_eq!(
+        server.sh("stat -c %u /contosods/dsvmshare/notebooks/alice"),
+        "1001",
+        "nothing is given to anybody else"
+    );
 }

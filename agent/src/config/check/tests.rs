@@ -80,7 +80,10 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
         ("[share]\nport = 65536\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "from 1 to 65535")]),
         ("[share]\nport = -1\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "from 1 to 65535")]),
         ("[share]\nport = 4.5\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "not a number")]),
-        (&smb("[share.smb]\nisolation = \"none\""), &[("f:7:13: ", "share.smb.isolation is \"per-user\", not \"none\"")]),
+        (
+            &smb("[share.smb]\nisolation = \"none\""),
+            &[("f:7:13: ", "share.smb.isolation is \"per-user\", not \"none\"")],
+        ),
         (&smb("[share.smb]\noptions = \"ro\""), &[("f:7:11: ", "wants a list of texts")]),
         (&smb("[share.smb]\noptions = [1, \"ro\", true]"), &[("f:7:12: ", "each item"), ("f:7:21: ", "each item")]),
         (
