@@ -275,7 +275,11 @@ impl Engine {
             }
             (Job::Directories { wanted, .. }, result) => self.absorb_directories(wanted, result, now, jitter),
             (Job::Attach { wanted, .. }, result) => self.absorb_mount(&wanted.directory, result, now, jitter),
-            (Job::Detach { directory }, result) => self.absorb_mount(directory, result, now, jitter),
+            (Job::Detach { directory }, result) => {
+                let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
+                self.users.detached(directory.as_ref(), &outcome, now);
+                self.absorb_mount(directory, result, now, jitter);
+            }
             (Job::Link { person, .. }, result) => {
                 let link = self.settings.workspace.link.clone();
                 for record in self.users.users.values_mut().filter(|r| r.account.uid == person.uid()) {
@@ -301,7 +305,13 @@ impl Engine {
             .share
             .probed_at
             .map(|at| at + if self.share.silent > 0 { share_decide::PROBE_AGAIN } else { share_decide::PROBE_EVERY });
-        let due = pauses.chain([self.share.next_try]).chain(probe).filter(|at| *at > now).min();
+        let due = pauses
+            .chain(self.users.held.values().copied())
+            .chain(self.users.users.values().filter_map(|r| Some(r.last_present? + self.settings.workspace.linger)))
+            .chain([self.share.next_try])
+            .chain(probe)
+            .filter(|at| *at > now)
+            .min();
         due.map_or(Duration::MAX, |at| at - now)
     }
 

@@ -22,6 +22,9 @@ const BATCH: usize = 64;
 /// Accounts with a shell and a number like a person's that are none.
 const SERVICES: [&str; 6] = ["nobody", "azfilesuser", "dsvm-agent", "jupyterhub", "_azbatch", "omsagent"];
 
+/// The code of the problem that a directory belongs to another number.
+pub const UID_DIFFERS: &str = "workspace.uid-differs";
+
 /// Which of the users' jobs are under way: by name, `None` for the batch jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Busy {
@@ -75,7 +78,8 @@ pub fn take_accounts(memory: &mut Memory, settings: &Settings, accounts: Vec<Acc
                 let linked = old.linked.filter(|_| old.account.home == account.home);
                 Record { account: account.clone(), linked, ..old }
             }
-            _ => Record {
+            old => Record {
+                renumbered: old.is_some_and(|o| o.account.uid != account.uid),
                 account: account.clone(),
                 directory,
                 point: None,
@@ -176,11 +180,14 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
     let why = |m: &UserMount| match owner(m) {
         None => Some("the user is gone or not served"),
         Some(r) if m.uid.is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
+        Some(r) if r.is_foreign() => Some("the directory belongs to another uid"),
         Some(_) if workspace.mount == MountWhen::Always => None,
         Some(r) => r.last_present.is_none_or(|at| now >= at + workspace.linger).then_some("the user is not here"),
     };
-    let free =
-        |m: &&UserMount| !busy.mounts.contains(&m.directory) && owner(m).is_none_or(|r| r.due(Topic::Mount, now));
+    let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|again| now < *again);
+    let free = |m: &&UserMount| {
+        !busy.mounts.contains(&m.directory) && !held(m) && owner(m).is_none_or(|r| r.due(Topic::Mount, now))
+    };
     mounted
         .users
         .iter()
@@ -269,7 +276,7 @@ pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -
             format!("Look at who put it there; move it away, then {name} gets a directory."),
         ),
         Directory::Foreign { uid } => Problem::new(
-            "workspace.uid-differs",
+            UID_DIFFERS,
             format!("{name} is uid {} here; on the share, {directory} belongs to uid {uid}. Not opened.", account.uid),
             format!("Give {name} uid {uid} on every VM, then start a fresh VM. Do not chown the share."),
         ),

@@ -5,6 +5,7 @@ use super::model::{Account, Directory, Link, Trouble};
 use crate::problem::Problem;
 use crate::share::model::{Attempt, Failure};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One user.
@@ -24,6 +25,8 @@ pub struct Record {
     pub look: bool,
     /// When the user was last present; nothing: not since the agent started.
     pub last_present: Option<Duration>,
+    /// The name has another number than before, and the directory was not looked at since.
+    pub renumbered: bool,
     /// What is wrong with their directory, link or mount.
     pub troubles: BTreeMap<Topic, Trouble>,
 }
@@ -56,6 +59,21 @@ pub struct Memory {
     pub unknown: Option<Failure>,
     /// Names that are asked for although nothing enumerates them: whoever logged in.
     pub named: BTreeSet<String>,
+    /// Mounts that were to go and were in use, by their directory: when to try again.
+    pub held: BTreeMap<PathBuf, Duration>,
+}
+
+/// How long a mount that is in use is left alone before the next try to drop it.
+const HELD: Duration = Duration::from_secs(5);
+
+impl Memory {
+    /// A mount was dropped, or not.
+    pub fn detached(&mut self, directory: &Path, result: &Result<(), Failure>, now: Duration) {
+        match result {
+            Err(_) => drop(self.held.insert(directory.to_owned(), now + HELD)),
+            Ok(()) => drop(self.held.remove(directory)),
+        }
+    }
 }
 
 impl Record {
@@ -68,6 +86,12 @@ impl Record {
     /// Whether a person is needed.
     pub fn has_problem(&self) -> bool {
         self.troubles.values().any(|t| t.problem.is_some())
+    }
+
+    /// Whether what is mounted as this user's directory is, or may be, another number's.
+    pub fn is_foreign(&self) -> bool {
+        let differs = |t: &Trouble| t.problem.as_ref().is_some_and(|p| p.code == super::decide::UID_DIFFERS);
+        self.renumbered || self.troubles.get(&Topic::Directory).is_some_and(differs)
     }
 
     /// Whether `topic` may be tried at `now`.
@@ -106,7 +130,7 @@ impl Record {
     pub fn directory(&mut self, root: u64, seen: &Directory, now: Duration, jitter: u64) {
         match super::decide::directory_problem(&self.account, &self.directory, seen) {
             None => {
-                self.made = Some(root);
+                (self.made, self.renumbered) = (Some(root), false);
                 self.troubles.remove(&Topic::Directory);
             }
             Some(problem) => self.trouble(Topic::Directory, Some(problem), now, jitter),

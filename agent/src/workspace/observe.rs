@@ -63,7 +63,8 @@ pub fn accounts(range: &RangeInclusive<u32>, names: &[String]) -> (Vec<Account>,
     let mut odd = Vec::new();
     // SAFETY: getpwent(3) has one position per process; this worker has one thread and calls it nowhere else.
     let all = unsafe { users::all_users() };
-    let named = names.iter().filter_map(|n| users::get_user_by_name(n.as_str()));
+    // Directory services give numbers above the range; whoever is below it is the system's, whatever they log in for.
+    let named = names.iter().filter_map(|n| users::get_user_by_name(n.as_str())).filter(|u| u.uid() >= *range.start());
     for user in all.filter(|u| range.contains(&u.uid())).chain(named) {
         match account(&user) {
             Some(account) if out.iter().all(|a| a.name != account.name) => out.push(account),

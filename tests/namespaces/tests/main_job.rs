@@ -139,3 +139,27 @@ fn whoever_is_no_ordinary_user_has_no_notebooks_even_when_they_log_in() {
     assert_eq!(agent.status()["counts"]["users"], 3);
     agent.wait_no_problem();
 }
+
+#[test]
+fn a_mount_that_somebody_holds_is_not_pulled_at_without_end() {
+    let Some(vm) = machine("[workspace]\nlinger = \"1s\"\n") else { return };
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    vm.log_in("ada").ok();
+    vm.log_in("grace").ok();
+    let holders = ["ada", "grace"]
+        .map(|name| vm.spawn_as("root", &format!("cd /srv/data/notebooks/{name}; echo >/run/{name}; read -r _")));
+    wait_for("both are held", SOON, || vm.exists("/run/ada") && vm.exists("/run/grace"));
+    // One whom the agent knows, and one whom it does not any more.
+    vm.sh("userdel --remove ada").ok();
+    wait_for("she is not known any more", SOON, || agent.status()["counts"]["users"] == 2);
+    // Tries are new processes, and those are numbered.
+    let last =
+        || vm.sh("cat /proc/loadavg").out.rsplit(' ').next().and_then(|n| n.parse::<u32>().ok()).expect("a number");
+    let before = last();
+    vm.sh("sleep 3").ok();
+    assert!(last() - before < 60, "{} processes in 3 s", last() - before);
+    assert!(vm.is_mounted("notebooks/ada") && vm.is_mounted("notebooks/grace"));
+    drop(holders);
+    wait_for("both are dropped", SOON, || !vm.is_mounted("notebooks/ada") && !vm.is_mounted("notebooks/grace"));
+}
