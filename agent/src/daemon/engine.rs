@@ -280,9 +280,11 @@ impl Engine {
                 self.users.detached(directory.as_ref(), &outcome, now);
                 self.absorb_mount(directory, result, now, jitter);
             }
-            (Job::Link { person, .. }, result) => {
+            (Job::Link { person, directory, .. }, result) => {
                 let link = self.settings.workspace.link.clone();
-                for record in self.users.users.values_mut().filter(|r| r.account.uid == person.uid()) {
+                // Two names may have one number, and each has a home and a link of its own.
+                let meant = |r: &&mut Record| r.account.uid == person.uid() && r.directory == *directory;
+                for record in self.users.users.values_mut().filter(meant) {
                     match &result {
                         Ok(Answer::Link(seen)) => record.link(&link, seen, now, jitter),
                         Ok(_) => record.link_failed(
