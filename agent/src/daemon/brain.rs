@@ -111,6 +111,7 @@ struct Brain {
     present: Option<(Duration, Option<BTreeSet<u32>>)>,
     status: Option<Status>,
     number: u64,
+    config_seen: Instant,
     began: Instant,
     settled: bool,
     announced: bool,
@@ -133,6 +134,7 @@ impl Brain {
             present: None,
             status: None,
             number: 0,
+            config_seen: Instant::now(),
             began: Instant::now(),
             settled: false,
             announced: false,
@@ -211,7 +213,21 @@ impl Brain {
         }
     }
 
+    /// Looks whether the configuration changed without anybody saying so: its directory may have been made after the
+    /// watch was set, and a watch may lose an event.
+    fn look_at_config(&mut self) {
+        if self.config_seen.elapsed() < PERIOD {
+            return;
+        }
+        self.config_seen = Instant::now();
+        let (settings, mistake) = load(&self.config);
+        if mistake != self.engine.mistake || settings.is_some_and(|s| s != self.engine.settings) {
+            self.reload();
+        }
+    }
+
     fn reload(&mut self) {
+        self.config_seen = Instant::now();
         let (settings, mistake) = load(&self.config);
         self.engine.mistake = mistake;
         if let Some(settings) = settings.filter(|s| *s != self.engine.settings) {
@@ -270,6 +286,7 @@ impl Brain {
     /// One pass. Returns when the next is due.
     fn pass(&mut self) -> Instant {
         let start = Instant::now();
+        self.look_at_config();
         let facts = self.observe();
         let decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
