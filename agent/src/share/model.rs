@@ -75,6 +75,8 @@ pub struct UserMount {
     pub id: u64,
     /// Its directory, relative to the mount point.
     pub directory: PathBuf,
+    /// Something of the user's own is mounted in it or over it.
+    pub covered: bool,
     /// The owner that it gives to everything, where the file system has such an option (SMB).
     pub uid: Option<u32>,
     /// What is mounted, as the kernel shows it.
@@ -85,6 +87,14 @@ pub struct UserMount {
     pub options: String,
     /// Attributes of the mount.
     pub attributes: String,
+}
+
+impl UserMount {
+    /// Whether the directory that it shows was removed on the share. The kernel says so (d_path) of a directory of
+    /// this machine's; of a server's it does not know.
+    pub fn is_removed(&self) -> bool {
+        self.root.to_string_lossy().ends_with("//deleted")
+    }
 }
 
 /// What a probe saw.

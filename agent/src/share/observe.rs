@@ -6,20 +6,25 @@ use crate::config::settings::{Kind, Share};
 use crate::sys::mountinfo::Mount;
 use std::path::Path;
 
-/// The share's facts. Of several mounts on one place the last one is what users see.
+/// The share's facts. Of several mounts on the mount point the last one is what users see. Of those below it, the
+/// agent's lie in the guard itself: what lies in one of them is its user's own, for instance an sshfs.
 pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
     let mut out = Mounted::default();
+    let is_guard = |m: &&Mount| m.target == share.mount_point && m.fs_type == "tmpfs" && m.source == GUARD_SOURCE;
+    let guards: Vec<u64> = mounts.iter().filter(is_guard).map(|m| m.id).collect();
     for mount in mounts {
         if mount.target == share.mount_point {
-            if mount.fs_type == "tmpfs" && mount.source == GUARD_SOURCE {
+            if guards.contains(&mount.id) {
                 (out.guard, out.in_the_way) = (Some(mount.id), None);
             } else {
                 out.guard = None;
                 out.in_the_way = Some(format!("{} ({})", mount.source.to_string_lossy(), mount.fs_type));
             }
         } else if let Ok(below) = mount.target.strip_prefix(&share.mount_point) {
-            out.users.retain(|u| u.directory != below);
-            out.users.push(user(below, mount));
+            if guards.contains(&mount.parent) {
+                let covered = mounts.iter().any(|m| m.parent == mount.id);
+                out.users.push(UserMount { covered, ..user(below, mount) });
+            }
         } else if mount.target == Path::new(ROOT) {
             out.root = Some(root(share, mount));
         }
@@ -31,6 +36,7 @@ fn user(below: &Path, mount: &Mount) -> UserMount {
     UserMount {
         id: mount.id,
         directory: below.to_owned(),
+        covered: false,
         uid: mount.option("uid").and_then(|u| u.parse().ok()),
         source: mount.source.to_string_lossy().into_owned(),
         root: mount.root.clone(),
@@ -95,6 +101,17 @@ mod tests {
         let root = seen.root.unwrap();
         assert_eq!(root.protocol.as_deref(), Some("SMB 3.1.1, encrypted"));
         assert_eq!(root.address, Some("10.0.0.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_a_user_mounts_in_their_own_directory_is_not_ours() {
+        let alice = "6 5 0:10 / /data/notebooks/alice rw - cifs //h/s/notebooks/alice rw,uid=1002\n";
+        for target in ["/data/notebooks/alice", "/data/notebooks/alice/far/away"] {
+            let seen = look(&format!("{GUARD}{alice}7 6 0:11 / {target} rw - fuse.sshfs far: rw,user_id=1002\n"));
+            let users: Vec<_> = seen.users.iter().map(|u| (u.id, u.covered)).collect();
+            assert_eq!(users, [(6, true)], "{target}");
+        }
+        assert!(!look(&format!("{GUARD}{alice}")).users[0].covered);
     }
 
     #[test]
