@@ -1,7 +1,6 @@
 //! What is easily forgotten: people who are no people, numbers with two names, mounts that are somebody else's.
 
-use namespaces::{Agent, MOUNT_POINT, SHARE, SOON, Sandbox, wait_for};
-use std::time::{Duration, Instant};
+use namespaces::{MOUNT_POINT, SHARE, SOON, Sandbox, wait_for};
 
 const QUICK: &str = "[workspace]\nlinger = \"1s\"\n";
 
@@ -11,10 +10,6 @@ fn machine(more: &str) -> Option<Sandbox> {
     vm.user("ada");
     vm.configure(more);
     Some(vm)
-}
-
-fn pass(agent: &Agent<'_>) -> u64 {
-    agent.status()["agent"]["pass"].as_u64().unwrap_or(0)
 }
 
 #[test]
@@ -28,11 +23,14 @@ fn what_a_user_mounts_in_their_notebooks_is_theirs() {
     // As fusermount does it for sshfs: root's own mount on a directory of hers.
     vm.sh(&format!("mount -t tmpfs hers {MOUNT_POINT}/notebooks/ada/data")).ok();
     agent.wait_looked();
-    agent.wait_looked();
-    assert!(vm.is_mounted("notebooks/ada/data"), "{}\n{}", vm.mounts(), agent.log());
     drop(here);
+    // Past her time, nothing is even tried: a failed try would be a problem of hers, and one that is made again.
     agent.wait_looked();
-    assert!(vm.is_mounted("notebooks/ada/data"));
+    agent.wait_looked();
+    assert!(vm.is_mounted("notebooks/ada/data") && vm.is_mounted("notebooks/ada"));
+    agent.wait_no_problem();
+    vm.sh(&format!("umount {MOUNT_POINT}/notebooks/ada/data")).ok();
+    wait_for("ada's notebooks are unmounted", SOON, || !vm.is_mounted("notebooks/ada"));
 }
 
 #[test]
@@ -68,5 +66,15 @@ fn a_directory_that_was_removed_on_the_share_comes_back() {
     vm.sh(&format!("rmdir {SHARE}/notebooks/ada")).ok();
     wait_for("ada can save again", SOON, || vm.as_user("ada", "echo 1 >~/notebooks/remote/x").success());
     assert_eq!(vm.read(&format!("{SHARE}/notebooks/ada/x")), "1\n");
-    drop(agent);
+    agent.wait_no_problem();
+
+    // While she is in it, it is said; the new one comes when she leaves.
+    let mut inside = vm.spawn_as("ada", "cd ~/notebooks/remote/ && echo >/tmp/inside && read -r _");
+    wait_for("ada is inside", SOON, || vm.exists("/tmp/inside"));
+    vm.sh(&format!("rm -r {SHARE}/notebooks/ada")).ok();
+    agent.wait_problem("workspace.directory-removed:ada");
+    inside.say("\n");
+    assert_eq!(inside.finish(), 0);
+    wait_for("ada can save again", SOON, || vm.as_user("ada", "echo 2 >~/notebooks/remote/x").success());
+    agent.wait_no_problem();
 }
