@@ -147,7 +147,7 @@ impl Brain {
         let (to_triggers, mut triggers) = mpsc::unbounded_channel();
         let (to_requests, mut requests) = mpsc::channel(64);
         let socket = Path::new(RUN).join("status/request.sock");
-        let _watcher = trigger::watch(&self.config, to_triggers);
+        let mut watcher = trigger::watch(&self.config, to_triggers);
         // What a predecessor said must not pass for what this one sees.
         for name in [publish::PUBLIC, publish::FULL] {
             let _ = std::fs::remove_file(Path::new(RUN).join("status").join(name));
@@ -171,6 +171,9 @@ impl Brain {
                 tokio::time::sleep(GATHER).await;
                 while let Ok(trigger) = triggers.try_recv() {
                     gathered.insert(trigger);
+                }
+                if let Some(watcher) = watcher.as_mut().filter(|_| gathered.contains(&Trigger::Config)) {
+                    trigger::again(watcher, &self.config);
                 }
                 gathered.into_iter().for_each(|t| self.triggered(t));
                 next = Instant::now();

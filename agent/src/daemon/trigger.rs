@@ -19,9 +19,7 @@ pub enum Trigger {
 /// Watches directories, not files: tools replace files by renaming new ones over them, and a watch stays with the old.
 /// The watcher ends when it is dropped. What cannot be watched is left to the timer, and said in the log.
 pub fn watch(config: &Path, out: mpsc::UnboundedSender<Trigger>) -> Option<RecommendedWatcher> {
-    let config_dir = config.parent().unwrap_or(Path::new("/")).to_owned();
-    let watched =
-        [PathBuf::from("/etc"), config_dir.clone(), config_dir.join("agent.d"), PathBuf::from("/run/systemd/users")];
+    let config_dir = directory(config);
     let classify = move |path: &Path| classify(path, &config_dir);
     let handler = move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
@@ -42,12 +40,22 @@ pub fn watch(config: &Path, out: mpsc::UnboundedSender<Trigger>) -> Option<Recom
             return None;
         }
     };
-    for path in watched {
+    again(&mut watcher, config);
+    Some(watcher)
+}
+
+/// Watches what was not there before, and once more what was.
+pub fn again(watcher: &mut RecommendedWatcher, config: &Path) {
+    let own = directory(config);
+    for path in [PathBuf::from("/etc"), own.clone(), own.join("agent.d"), PathBuf::from("/run/systemd/users")] {
         if let Err(e) = watcher.watch(&path, RecursiveMode::NonRecursive) {
             tracing::debug!("{} is not watched: {e}", path.display());
         }
     }
-    Some(watcher)
+}
+
+fn directory(config: &Path) -> PathBuf {
+    config.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 fn classify(path: &Path, config: &Path) -> Option<Trigger> {
@@ -55,6 +63,10 @@ fn classify(path: &Path, config: &Path) -> Option<Trigger> {
     let name = path.file_name()?.to_str()?;
     if parent == Path::new("/run/systemd/users") {
         return Some(Trigger::Sessions);
+    }
+    // The directories themselves may come later than the agent.
+    if path == config || path == config.join("agent.d") {
+        return Some(Trigger::Config);
     }
     if parent == config || parent == config.join("agent.d") {
         return name.ends_with(".toml").then_some(Trigger::Config);
@@ -77,6 +89,8 @@ mod tests {
             ("/etc/hosts", None),
             ("/etc/dsvm-agent/agent.toml", Some(Trigger::Config)),
             ("/etc/dsvm-agent/agent.d/50-x.toml", Some(Trigger::Config)),
+            ("/etc/dsvm-agent", Some(Trigger::Config)),
+            ("/etc/dsvm-agent/agent.d", Some(Trigger::Config)),
             ("/etc/dsvm-agent/share.key", None),
             ("/run/systemd/users/1001", Some(Trigger::Sessions)),
         ] {

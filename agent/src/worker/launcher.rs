@@ -156,7 +156,7 @@ impl Launcher<'_> {
         while let Ok(Some(signal)) = signals.read_signal() {
             let tell = if signal.ssi_signo == libc::SIGHUP.unsigned_abs() { Tell::Reload } else { Tell::Terminate };
             if tell == Tell::Terminate {
-                notify(&[NotifyState::Stopping]);
+                let _ = notify(&[NotifyState::Stopping]);
                 self.ending.get_or_insert(boottime() + ENDING);
             }
             self.tell(brain, &tell);
@@ -177,8 +177,12 @@ impl Launcher<'_> {
     fn answer(&mut self, brain: &OwnedFd, ask: Ask, descriptor: Option<OwnedFd>) {
         match ask {
             Ask::Ready => self.ready(),
-            Ask::Alive => notify(&[NotifyState::Watchdog]),
-            Ask::Status(sentence) => notify(&[NotifyState::Status(&one_line(&sentence))]),
+            Ask::Alive => {
+                let _ = notify(&[NotifyState::Watchdog]);
+            }
+            Ask::Status(sentence) => {
+                let _ = notify(&[NotifyState::Status(&one_line(&sentence))]);
+            }
             Ask::Start { id, job } => {
                 let started = match descriptor {
                     Some(answer) => self.start(id, &job, answer),
@@ -192,8 +196,8 @@ impl Launcher<'_> {
     }
 
     fn ready(&mut self) {
-        self.ready_by = None;
-        notify(&[NotifyState::Ready]);
+        // Without this one systemd would wait in vain: it is said until it was taken.
+        self.ready_by = (!notify(&[NotifyState::Ready])).then(|| boottime() + AGAIN);
     }
 
     fn start(&mut self, id: u64, job: &Job, answer: OwnedFd) -> Result<(), String> {
@@ -355,10 +359,29 @@ fn lock() -> Result<std::fs::File, String> {
     }
 }
 
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
-        tracing::debug!("systemd was not told: {e}");
+/// Tells systemd, if it listens, and says whether there is nothing left to tell. Nobody waits for it: its queue takes a
+/// few messages, and whoever writes to a full one would hang with it.
+fn notify(state: &[NotifyState<'_>]) -> bool {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return true };
+    match tell_systemd(&path, &state.iter().map(|s| format!("{s}\n")).collect::<String>()) {
+        Err(e) => {
+            tracing::debug!("systemd was not told: {e}");
+            e.kind() != io::ErrorKind::WouldBlock
+        }
+        Ok(()) => true,
     }
+}
+
+fn tell_systemd(path: &std::ffi::OsStr, text: &str) -> io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let address = match path.as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(text.as_bytes(), &address).map(drop)
 }
 
 /// A status is one line: a second one would be a message of its own to systemd.
