@@ -319,7 +319,9 @@ impl Brain {
     fn observe(&mut self) -> Facts {
         let now = boottime();
         if self.present.as_ref().is_none_or(|(at, _)| now >= *at + PRESENCE) {
-            let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
+            // The brain's parent is the workers' too.
+            let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+            let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), launcher);
             self.present = Some((now, present.inspect_err(|e| tracing::debug!("who is here: {e}")).ok()));
         }
         let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
