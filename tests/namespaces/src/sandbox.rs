@@ -227,6 +227,29 @@ impl Sandbox {
         self.sh("dsvm-agent run --once")
     }
 
+    /// Puts a file system at `path` that never answers, until the value ends; nothing, which is said, where this kernel
+    /// has none (FUSE).
+    ///
+    /// # Panics
+    /// It cannot be mounted.
+    pub fn silence(&self, path: &str) -> Option<Process> {
+        if !Path::new("/dev/fuse").exists() {
+            eprintln!("SKIPPED: there is no /dev/fuse to make {path} silent with");
+            return None;
+        }
+        let _ = fs::remove_file(self.path("/run/silent"));
+        // Whoever asks waits for the first word of a server that there is none of.
+        let options = "fd=3,rootmode=40000,user_id=0,group_id=0,allow_other";
+        let process = self.spawn_as(
+            "root",
+            &format!(
+                "exec 3<>/dev/fuse && mount -i -t fuse -o {options} silent {path} && echo >/run/silent; read -r _"
+            ),
+        );
+        crate::wait_for("a file system is silent", crate::SOON, || self.exists("/run/silent"));
+        Some(process)
+    }
+
     /// Whether the agent has `directory` (of the share) mounted for its user.
     pub fn is_mounted(&self, directory: &str) -> bool {
         let target = format!(" {MOUNT_POINT}/{directory} ");

@@ -1,0 +1,157 @@
+//! The configuration, and what an administrator does to the machine meanwhile.
+
+use namespaces::{MOUNT_POINT, SHARE, SOON, Sandbox, wait_for};
+
+fn machine() -> Option<Sandbox> {
+    let vm = Sandbox::new("vm1")?;
+    ["ada", "grace"].iter().for_each(|name| vm.user(name));
+    Some(vm)
+}
+
+#[test]
+fn unconfigured_is_a_state_and_ends_when_the_file_is_written() {
+    for prepare in ["true", "rmdir /etc/dsvm-agent"] {
+        let Some(vm) = machine() else { return };
+        vm.sh(prepare).ok();
+        let agent = vm.agent_start();
+        agent.wait_started();
+        wait_for("it says so", SOON, || agent.status()["health"] == "unconfigured");
+        assert_eq!(vm.sh("dsvm-agent status").code, 1);
+        vm.log_in("ada").ok();
+        assert!(!vm.exists("/home/ada/notebooks"));
+        vm.configure("");
+        agent.wait_ready();
+        assert_eq!(vm.list(&format!("{SHARE}/notebooks")), ["ada", "grace"], "{prepare}");
+    }
+}
+
+#[test]
+fn a_mistake_leaves_in_force_what_was() {
+    let Some(vm) = machine() else { return };
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    vm.log_in("ada").ok();
+    vm.configure("[workspace]\nlingers = \"1s\"\n");
+    agent.wait_problem("config.mistake");
+    assert!(vm.sh("dsvm-agent status").out.contains("workspace.lingers"), "{}", agent.describe());
+    assert!(vm.is_mounted("notebooks/ada"));
+    vm.as_user("ada", "echo x >~/notebooks/remote/x").ok();
+    vm.configure("[workspace]\nexclude = [\"grace\"]\n");
+    wait_for("it is in force", SOON, || agent.status()["counts"]["users"] == 1);
+    agent.wait_no_problem();
+    // A directory that is there only now.
+    vm.write("/etc/dsvm-agent/agent.d/10-all.toml", "[workspace]\nexclude = []\n");
+    wait_for("it is in force", SOON, || agent.status()["counts"]["users"] == 2);
+}
+
+#[test]
+#[ignore = "not so yet: the helper processes read the configuration themselves, and refuse to work by a wrong one"]
+fn a_mistake_stops_nobody_from_being_served() {
+    let Some(vm) = machine() else { return };
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    vm.configure("[workspace]\nlingers = \"1s\"\n");
+    agent.wait_problem("config.mistake");
+    vm.log_in("grace").ok();
+    wait_for("users are served all the same", SOON, || vm.is_mounted("notebooks/grace"));
+    assert_eq!(agent.problems(), ["config.mistake"]);
+}
+
+#[test]
+fn a_mount_point_that_hides_or_is_hidden_is_refused() {
+    let cases: [(&str, &str, &str); 6] = [
+        ("mkdir /srv/data; echo work >/srv/data/w", "share.mount-point-occupied", "rm /srv/data/w"),
+        ("mkdir /srv/else; ln -s /srv/else /srv/data", "share.mount-point-no-directory", "rm /srv/data"),
+        ("echo file >/srv/data", "share.mount-point-no-directory", "rm /srv/data"),
+        ("chmod 0777 /srv", "share.mount-point", "chmod 0755 /srv"),
+        ("chown ada /srv", "share.mount-point", "chown root /srv"),
+        (
+            "mkdir /srv/data; mount -t tmpfs other /srv/data; echo work >/srv/data/w",
+            "share.mount-point-taken",
+            "umount /srv/data",
+        ),
+    ];
+    for (prepare, problem, mend) in cases {
+        let Some(vm) = machine() else { return };
+        vm.sh(prepare).ok();
+        let before = namespaces::hash_tree(&[vm.path("/srv")]).expect("a tree");
+        vm.configure("");
+        let agent = vm.agent_start();
+        agent.wait_problem(problem);
+        agent.wait_started();
+        assert!(!vm.mounts().contains("dsvm-agent-guard"), "{prepare}");
+        assert_eq!(namespaces::hash_tree(&[vm.path("/srv")]).expect("a tree"), before, "{prepare}: nothing is touched");
+        vm.sh(mend).ok();
+        agent.signal("HUP");
+        agent.wait_ready();
+        agent.wait_no_problem();
+    }
+}
+
+#[test]
+fn a_directory_must_be_a_mount_unless_it_is_meant_to_be_local() {
+    let Some(vm) = machine() else { return };
+    vm.sh("mkdir /srv/local").ok();
+    let text = |more| format!("[share]\nsource = \"/srv/local\"\nmount_point = \"{MOUNT_POINT}\"\n{more}");
+    vm.config(&text(""));
+    let agent = vm.agent_start();
+    agent.wait_problem("share.source-missing");
+    assert!(vm.list("/srv/local").is_empty());
+    // Then the file system comes.
+    vm.sh("mount -t tmpfs late /srv/local").ok();
+    agent.wait_ready();
+    assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+    agent.stop();
+
+    let Some(vm) = machine() else { return };
+    vm.sh("mkdir /srv/local").ok();
+    vm.config(&text("[share.directory]\nlocal = true\n"));
+    assert!(vm.run_once().success());
+    assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+}
+
+#[test]
+fn what_an_administrator_unmounts_comes_back() {
+    let Some(vm) = machine() else { return };
+    vm.configure("[workspace]\nmount = \"always\"\n");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    for path in ["/srv/data/notebooks/ada", "/run/dsvm-agent/share/root"] {
+        vm.sh(&format!("umount {path}")).ok();
+        wait_for(path, SOON, || vm.mounts().contains(&format!(" {path} ")));
+    }
+    vm.sh("umount -R /srv/data").ok();
+    wait_for("all is there again", SOON, || vm.is_mounted("notebooks/ada") && vm.is_mounted("notebooks/grace"));
+    agent.wait_no_problem();
+    vm.as_user("ada", "echo x >~/notebooks/remote/x").ok();
+    assert!(vm.exists(&format!("{SHARE}/notebooks/ada/x")));
+}
+
+#[test]
+fn a_key_that_others_could_read_is_not_used() {
+    let Some(vm) = machine() else { return };
+    let key = "/etc/dsvm-agent/share.key";
+    vm.config(&format!(
+        "[share]\nsource = \"//127.0.0.1/share\"\nmount_point = \"{MOUNT_POINT}\"\n[share.credentials]\nfile = \"{key}\"\n"
+    ));
+    vm.sh("ip link set lo up; (while :; do echo | timeout 1 nc -l -p 445; done) >/dev/null 2>&1 &").ok();
+    vm.write(key, "username=contosods\npassword=hunter2hunter2\n");
+    let faults = [
+        ("chmod 0644", "0600"),
+        ("chown ada", "uid 1000"),
+        ("echo nonsense >>", "key=value"),
+        ("sed -i /password/d", "password"),
+        ("truncate -s 1M", "larger"),
+        ("rm", "No such file"),
+    ];
+    for (fault, says) in faults {
+        vm.write(key, "username=contosods\npassword=hunter2hunter2\n");
+        vm.sh(&format!("chmod 0600 {key}; {fault} {key}")).ok();
+        let check = vm.sh("dsvm-agent config check");
+        let all = format!("{}{}", check.out, check.err);
+        assert!(check.code != 0 && all.contains(says), "{fault}: {all}");
+        assert!(!all.contains("hunter2"), "{all}");
+    }
+}
