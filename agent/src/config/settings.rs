@@ -177,3 +177,19 @@ impl std::fmt::Display for Source {
         }
     }
 }
+
+#[cfg(test)]
+impl Share {
+    /// An SMB share for tests, with nothing but what must be there.
+    pub(crate) fn smb_for_tests() -> Self {
+        Share {
+            source: Source::Smb { host: "h".into(), share: "s".into() },
+            mount_point: "/data".into(),
+            port: None,
+            smb: Smb::default(),
+            nfs: Nfs::default(),
+            directory: Directory::default(),
+            credentials: None,
+        }
+    }
+}

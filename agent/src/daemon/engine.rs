@@ -110,6 +110,7 @@ impl Engine {
         share_decide::refresh(&mut self.share, &mounted);
         workspace_decide::refresh(&mut self.users, facts.present.as_ref(), now);
         workspace_decide::find_points(&mut self.users, mounted.guard, &facts.points);
+        workspace_decide::forget(&mut self.users, &self.settings.workspace, &mounted, mounted.guard, now);
         let (view, share_steps) = share_decide::decide(&share, &mounted, &self.share, self.share_busy(), now);
         self.share.note(view.state, now);
         let mut steps: Vec<Step> = share_steps.into_iter().map(Step::Share).collect();
@@ -276,9 +277,7 @@ impl Engine {
             (Job::Directories { wanted, .. }, result) => self.absorb_directories(wanted, result, now, jitter),
             (Job::Attach { wanted, .. }, result) => self.absorb_mount(&wanted.directory, result, now, jitter),
             (Job::Detach { directory }, result) => {
-                let outcome = result.as_ref().map(|_| ()).map_err(Clone::clone);
-                self.users.detached(directory.as_ref(), &outcome, now);
-                self.absorb_mount(directory, result, now, jitter);
+                self.users.detached(directory.as_ref(), &result.map(drop), now, jitter);
             }
             (Job::Link { person, directory, .. }, result) => {
                 let link = self.settings.workspace.link.clone();
@@ -308,7 +307,7 @@ impl Engine {
             .probed_at
             .map(|at| at + if self.share.silent > 0 { share_decide::PROBE_AGAIN } else { share_decide::PROBE_EVERY });
         let due = pauses
-            .chain(self.users.held.values().copied())
+            .chain(self.users.held.values().map(|h| h.again))
             .chain(self.users.users.values().filter_map(|r| Some(r.last_present? + self.settings.workspace.linger)))
             .chain([self.share.next_try])
             .chain(probe)

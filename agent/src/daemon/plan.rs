@@ -132,7 +132,7 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
     let id = mounts.iter().map(|m| m.id).max().unwrap_or(0) + 1;
     let mount = |target: PathBuf, fs_type: &str, source: &str, options: String| Mount {
         id,
-        parent: 0,
+        parent: decision.mounted.guard.unwrap_or(0),
         device: String::new(),
         root: "/".into(),
         target,

@@ -1,10 +1,11 @@
 //! Carries out the share's steps, in a worker. Each is idempotent, goes through descriptors, and fails with facts.
 
 use super::credentials;
-use super::model::{Attempt, Failure, GUARD_SOURCE, NOT_MOUNTED, NOT_MOUNTED_TEXT, Probe, ROOT};
+use super::model::{Attempt, Failure, GUARD_SOURCE, NOT_MOUNTED, NOT_MOUNTED_TEXT, Probe, ROOT, parent_of};
 use super::options::{self, For};
 use crate::config::settings::{Credentials, Kind, Share, Source};
 use crate::sys::mount::{self, FsOption, MountError};
+use crate::sys::mountinfo::{self, Mount};
 use crate::sys::open;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -44,6 +45,10 @@ pub fn reach(host: &str, port: u16) -> Result<IpAddr, Failure> {
 pub fn lay_guard(share: &Share) -> Result<(), Failure> {
     let fail = |e| Failure::call(Attempt::Guard, e);
     let target = make_mount_point(&share.mount_point).map_err(fail)?;
+    let mounts = mountinfo::read().map_err(|e| Failure::said(Attempt::Guard, e.to_string()))?;
+    if is_guard(&mounts, mount_id(&target).map_err(fail)?) {
+        return Ok(());
+    }
     refuse_if_occupied(&target)?;
     let options = [
         FsOption::new("source", GUARD_SOURCE),
@@ -106,11 +111,21 @@ fn refuse_if_occupied(directory: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
-/// Opens the guard itself and makes sure that it is the guard.
-fn open_guard(share: &Share, attempt: Attempt) -> Result<OwnedFd, Failure> {
+/// Opens the guard itself and makes sure that it is the guard. The mounts, and its id among them, come along.
+fn open_guard(share: &Share, attempt: Attempt) -> Result<(OwnedFd, u64, Vec<Mount>), Failure> {
     let guard = open::directory(&share.mount_point).map_err(|e| Failure::call(attempt, e))?;
-    let stat = rustix::fs::fstatfs(&guard).map_err(|e| Failure::call(attempt, e))?;
-    if stat.f_type == libc::TMPFS_MAGIC { Ok(guard) } else { Err(Failure::said(attempt, "the guard is not there")) }
+    let mounts = mountinfo::read().map_err(|e| Failure::said(attempt, e.to_string()))?;
+    let id = mount_id(&guard).map_err(|e| Failure::call(attempt, e))?;
+    if is_guard(&mounts, id) { Ok((guard, id, mounts)) } else { Err(Failure::said(attempt, "the guard is not there")) }
+}
+
+fn is_guard(mounts: &[Mount], id: u64) -> bool {
+    mounts.iter().any(|m| m.id == id && m.fs_type == "tmpfs" && m.source == GUARD_SOURCE)
+}
+
+/// The id, as in mountinfo, of the mount that `directory` is open on (statx(2)).
+fn mount_id(directory: &OwnedFd) -> Result<u64, Errno> {
+    rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
 }
 
 /// Makes empty mount points in the guard, each with the text that says what is missing. The guard is read-only to
@@ -121,7 +136,7 @@ fn open_guard(share: &Share, attempt: Attempt) -> Result<OwnedFd, Failure> {
 pub fn make_mount_points(share: &Share, directories: &[String]) -> Result<(), Failure> {
     let fail = |e| Failure::call(Attempt::MountPoints, e);
     let failed = |e: MountError| Failure::mount(Attempt::MountPoints, e);
-    let guard = open_guard(share, Attempt::MountPoints)?;
+    let (guard, ..) = open_guard(share, Attempt::MountPoints)?;
     let writable = mount::clone(&guard, MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_RDONLY).map_err(failed)?;
     let text = guard_text(&writable).map_err(fail)?;
     for directory in directories {
@@ -265,10 +280,15 @@ pub(crate) fn open_root(attempt: Attempt) -> Result<OwnedFd, Failure> {
 /// The call that failed; `EACCES` when the directory belongs to somebody else.
 pub fn attach(share: &Share, directory: &str, uid: u32, gid: u32, address: Option<IpAddr>) -> Result<(), Failure> {
     let fail = |e| Failure::call(Attempt::Attach, e);
-    let guard = open_guard(share, Attempt::Attach)?;
+    let (guard, id, mounts) = open_guard(share, Attempt::Attach)?;
     let point = match open::below(&guard, Path::new(directory)) {
         Ok(point) => point,
-        Err(Errno::XDEV) => return Ok(()),
+        Err(Errno::XDEV) => {
+            let target = share.mount_point.join(directory);
+            let there = mounts.iter().any(|m| m.parent == id && m.target == target);
+            let other = || Failure::said(Attempt::Attach, "something that is not the agent's is mounted on the way");
+            return if there { Ok(()) } else { Err(other()) };
+        }
         Err(e) => return Err(fail(e)),
     };
     let tree = match share.kind() {
@@ -287,17 +307,27 @@ pub fn attach(share: &Share, directory: &str, uid: u32, gid: u32, address: Optio
     mount::attach(&tree, &point).map_err(|e| Failure::mount(Attempt::Attach, e))
 }
 
-/// Unmounts a user's directory, if nobody uses it.
+/// Unmounts a user's directory, if nobody uses it. Only what lies on the guard itself is unmounted, and it is reached
+/// through the guard: a path through a user's own directory may lead anywhere by the time that it is followed.
 ///
 /// # Errors
-/// `EBUSY` while somebody does.
+/// `EBUSY` while somebody uses it or has something mounted on it or in it.
 pub fn detach(share: &Share, directory: &str) -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::Detach, e);
     let path = Path::new(directory);
     if !path.components().all(|c| matches!(c, Component::Normal(_))) {
-        return Err(Failure::call(Attempt::Detach, Errno::INVAL));
+        return Err(fail(Errno::INVAL));
     }
-    match mount::unmount(&share.mount_point.join(path)) {
-        Err(e) if e.errno == libc::EINVAL => Ok(()),
-        other => other.map_err(|e| Failure::mount(Attempt::Detach, e)),
+    let name = path.file_name().ok_or_else(|| fail(Errno::INVAL))?;
+    let (guard, id, mounts) = open_guard(share, Attempt::Detach)?;
+    let parent = match parent_of(path) {
+        above if above.as_os_str().is_empty() => guard,
+        above => open::below(&guard, above).map_err(fail)?,
+    };
+    let target = share.mount_point.join(path);
+    let Some(own) = mounts.iter().find(|m| m.parent == id && m.target == target) else { return Ok(()) };
+    if mounts.iter().any(|m| m.parent == own.id) {
+        return Err(fail(Errno::BUSY));
     }
+    mount::unmount_below(&parent, name).map_err(|e| Failure::mount(Attempt::Detach, e))
 }

@@ -185,21 +185,12 @@ impl Memory {
 mod tests {
     use super::super::model::RootMount;
     use super::*;
-    use crate::config::settings::{Directory, Nfs, Smb, Source};
     use proptest::prelude::*;
 
     const NOW: Duration = Duration::from_secs(1000);
 
     fn smb() -> Share {
-        Share {
-            source: Source::Smb { host: "h".into(), share: "s".into() },
-            mount_point: "/data".into(),
-            port: None,
-            smb: Smb::default(),
-            nfs: Nfs::default(),
-            directory: Directory::default(),
-            credentials: None,
-        }
+        Share::smb_for_tests()
     }
 
     fn mounted(guard: bool, root: bool) -> Mounted {

@@ -75,8 +75,6 @@ pub struct UserMount {
     pub id: u64,
     /// Its directory, relative to the mount point.
     pub directory: PathBuf,
-    /// Something of the user's own is mounted in it or over it.
-    pub covered: bool,
     /// The owner that it gives to everything, where the file system has such an option (SMB).
     pub uid: Option<u32>,
     /// What is mounted, as the kernel shows it.
@@ -87,6 +85,8 @@ pub struct UserMount {
     pub options: String,
     /// Attributes of the mount.
     pub attributes: String,
+    /// Something that is not the agent's is mounted on it or in it.
+    pub carries: bool,
 }
 
 impl UserMount {

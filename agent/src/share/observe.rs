@@ -6,42 +6,44 @@ use crate::config::settings::{Kind, Share};
 use crate::sys::mountinfo::Mount;
 use std::path::Path;
 
-/// The share's facts. Of several mounts on the mount point the last one is what users see. Of those below it, the
-/// agent's lie in the guard itself: what lies in one of them is its user's own, for instance an sshfs.
+/// The share's facts. Of several mounts on one place the last one is what users see.
 pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
     let mut out = Mounted::default();
-    let is_guard = |m: &&Mount| m.target == share.mount_point && m.fs_type == "tmpfs" && m.source == GUARD_SOURCE;
-    let guards: Vec<u64> = mounts.iter().filter(is_guard).map(|m| m.id).collect();
     for mount in mounts {
         if mount.target == share.mount_point {
-            if guards.contains(&mount.id) {
+            if mount.fs_type == "tmpfs" && mount.source == GUARD_SOURCE {
                 (out.guard, out.in_the_way) = (Some(mount.id), None);
             } else {
                 out.guard = None;
                 out.in_the_way = Some(format!("{} ({})", mount.source.to_string_lossy(), mount.fs_type));
             }
-        } else if let Ok(below) = mount.target.strip_prefix(&share.mount_point) {
-            if guards.contains(&mount.parent) {
-                let covered = mounts.iter().any(|m| m.parent == mount.id);
-                out.users.push(UserMount { covered, ..user(below, mount) });
-            }
         } else if mount.target == Path::new(ROOT) {
             out.root = Some(root(share, mount));
+        }
+    }
+    // Only what lies on the guard itself is the agent's. What else is mounted below the mount point belongs to an
+    // administrator, who had it there before, or to a user, who has it inside their own directory.
+    for mount in mounts.iter().filter(|m| Some(m.parent) == out.guard) {
+        if let Ok(below) = mount.target.strip_prefix(&share.mount_point)
+            && mount.target != share.mount_point
+        {
+            let carries = mounts.iter().any(|m| m.parent == mount.id);
+            out.users.push(user(below, mount, carries));
         }
     }
     out
 }
 
-fn user(below: &Path, mount: &Mount) -> UserMount {
+fn user(below: &Path, mount: &Mount, carries: bool) -> UserMount {
     UserMount {
         id: mount.id,
         directory: below.to_owned(),
-        covered: false,
         uid: mount.option("uid").and_then(|u| u.parse().ok()),
         source: mount.source.to_string_lossy().into_owned(),
         root: mount.root.clone(),
         options: mount.options.clone(),
         attributes: mount.attributes.clone(),
+        carries,
     }
 }
 
@@ -70,18 +72,9 @@ fn protocol(kind: Kind, mount: &Mount) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{Directory, Nfs, Smb, Source};
 
     fn share() -> Share {
-        Share {
-            source: Source::Smb { host: "h".into(), share: "s".into() },
-            mount_point: "/data".into(),
-            port: None,
-            smb: Smb::default(),
-            nfs: Nfs::default(),
-            directory: Directory::default(),
-            credentials: None,
-        }
+        Share::smb_for_tests()
     }
 
     fn look(lines: &str) -> Mounted {
@@ -104,14 +97,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_mounts_in_their_own_directory_is_not_ours() {
-        let alice = "6 5 0:10 / /data/notebooks/alice rw - cifs //h/s/notebooks/alice rw,uid=1002\n";
-        for target in ["/data/notebooks/alice", "/data/notebooks/alice/far/away"] {
-            let seen = look(&format!("{GUARD}{alice}7 6 0:11 / {target} rw - fuse.sshfs far: rw,user_id=1002\n"));
-            let users: Vec<_> = seen.users.iter().map(|u| (u.id, u.covered)).collect();
-            assert_eq!(users, [(6, true)], "{target}");
+    fn what_others_mounted_below_is_not_the_agents() {
+        let disk = "6 1 0:10 / /data/disk1 rw - ext4 /dev/sdc1 rw\n";
+        assert!(look(disk).users.is_empty(), "there before the guard, which is refused then");
+        let alice = "7 5 0:11 / /data/notebooks/alice rw,nosuid,nodev - cifs //h/s/notebooks/alice rw,uid=1002\n";
+        let fuse = "8 7 0:12 / /data/notebooks/alice/a/b rw,nosuid,nodev - fuse.sshfs far rw\n";
+        let over = "9 7 0:13 / /data/notebooks/alice rw,nosuid,nodev - fuse.sshfs far rw\n";
+        for inside in [fuse, over] {
+            let seen = look(&format!("{GUARD}{alice}{inside}"));
+            assert_eq!(seen.users.iter().map(|u| (u.id, u.carries)).collect::<Vec<_>>(), [(7, true)]);
         }
-        assert!(!look(&format!("{GUARD}{alice}")).users[0].covered);
+        assert!(!look(&format!("{GUARD}{alice}")).users[0].carries);
+        let covered = look(&format!("{GUARD}{alice}10 5 0:14 / /data rw - cifs //h/old rw\n"));
+        assert!(covered.users.is_empty(), "what lies under something else cannot be told apart by its path");
     }
 
     #[test]

@@ -173,7 +173,9 @@ pub fn differences(share: &Share, whom: For, mount: &Mount) -> Vec<String> {
             continue;
         }
         let want = option.value.as_ref().map_or("", |v| v.as_str());
-        match mount.option(&option.key) {
+        // NFS shows `actimeo` as the four that it stands for (nfs(5)).
+        let shown = if share.kind() == Kind::Nfs && option.key == "actimeo" { "acregmin" } else { &option.key };
+        match mount.option(shown) {
             Some(have) if number(have) == number(want) => {}
             Some(have) => out.push(format!("{}={have} instead of {want}", option.key)),
             None => out.push(format!("{} is missing", option.key)),
@@ -201,17 +203,12 @@ fn number(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::settings::{Directory, Nfs, Smb};
+    use crate::config::settings::Smb;
 
     fn share(options: &[&str]) -> Share {
         Share {
-            source: Source::Smb { host: "h".into(), share: "s".into() },
-            mount_point: "/data".into(),
-            port: None,
             smb: Smb { options: options.iter().map(|o| (*o).to_owned()).collect(), ..Smb::default() },
-            nfs: Nfs::default(),
-            directory: Directory::default(),
-            credentials: None,
+            ..Share::smb_for_tests()
         }
     }
 
@@ -258,6 +255,16 @@ mod tests {
         let line = format!("1 2 0:1 / /data rw - cifs //h/s rw,{GOOD}\n");
         let mount = crate::sys::mountinfo::parse(line.as_bytes()).unwrap().remove(0);
         assert_eq!(differences(&share(&[]), ALICE, &mount), vec!["nosuid is missing", "nodev is missing"]);
+    }
+
+    #[test]
+    fn nfs_shows_its_times_under_other_names() {
+        let nfs = Share { source: Source::Nfs { host: "h".into(), export: "/e".into() }, ..share(&[]) };
+        let options =
+            "vers=4.1,rsize=262144,acregmin=30,acregmax=30,acdirmin=30,acdirmax=30,hard,noresvport,nconnect=4";
+        assert_eq!(differences(&nfs, ALICE, &mounted(options)), Vec::<String>::new());
+        let short = options.replace("acregmin=30", "acregmin=3");
+        assert_eq!(differences(&nfs, ALICE, &mounted(&short)), vec!["actimeo=3 instead of 30"]);
     }
 
     #[test]

@@ -157,12 +157,15 @@ fn set_attributes(mount: &OwnedFd, set: MountAttrFlags, clear: MountAttrFlags) -
     Err(Errno::from_raw_os_error(errno))
 }
 
-/// Unmounts `path` if nobody uses it. Never lazily: a mount that is only hidden is still used, and shutdown would
-/// not wait for it. Never forced: that throws away what was not written yet.
+/// Unmounts what lies on the directory `name` of the directory that `parent` is open on, if nobody uses it. umount2(2)
+/// takes paths only; one that starts at a descriptor leads through nothing that could have been changed meanwhile.
+/// Never lazily: a mount that is only hidden is still used, and shutdown would not wait for it. Never forced: that throws
+/// away what was not written yet.
 ///
 /// # Errors
 /// As of umount2(2): `EBUSY` while somebody uses it, `EINVAL` when it is no mount point.
-pub fn unmount(path: &std::path::Path) -> Result<(), MountError> {
+pub fn unmount_below(parent: &OwnedFd, name: &std::ffi::OsStr) -> Result<(), MountError> {
+    let path = std::path::Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string()).join(name);
     rustix::mount::unmount(path, rustix::mount::UnmountFlags::NOFOLLOW).map_err(|e| failed("umount2", e, None))
 }
 

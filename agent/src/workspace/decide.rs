@@ -94,6 +94,21 @@ pub fn take_accounts(memory: &mut Memory, settings: &Settings, accounts: Vec<Acc
     }
 }
 
+/// Forgets what was wrong and is so no longer, although nothing was done about it: a mount that came or went otherwise,
+/// or is not wanted any more, a mount point that was found.
+pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, guard: Option<u64>, now: Duration) {
+    let is_mounted = |directory: &Path| mounted.users.iter().any(|m| m.directory == directory);
+    memory.held.retain(|directory, _| is_mounted(directory));
+    for record in memory.users.values_mut().filter(|r| !r.troubles.is_empty()) {
+        if is_wanted(workspace, record, now) == is_mounted(Path::new(&record.directory)) {
+            record.troubles.remove(&Topic::Mount);
+        }
+        if guard.is_some() && record.point == guard {
+            record.troubles.remove(&Topic::Point);
+        }
+    }
+}
+
 /// Brings memory up to who is here.
 pub fn refresh(memory: &mut Memory, present: Option<&BTreeSet<u32>>, now: Duration) {
     for record in memory.users.values_mut() {
@@ -161,13 +176,17 @@ fn wants_mount(
     now: Duration,
 ) -> bool {
     let directory = Path::new(&record.directory);
-    let here =
-        workspace.mount == MountWhen::Always || record.last_present.is_some_and(|at| now < at + workspace.linger);
-    here && record.made == share.usable
+    is_wanted(workspace, record, now)
+        && record.made == share.usable
         && record.point == share.guard
         && record.due(Topic::Mount, now)
         && !mounted.users.iter().any(|m| m.directory == directory)
         && !busy.mounts.contains(directory)
+}
+
+/// Whether a user's directory is to be mounted, as far as it depends on them.
+fn is_wanted(workspace: &Workspace, record: &Record, now: Duration) -> bool {
+    workspace.mount == MountWhen::Always || record.is_here(workspace.linger, now)
 }
 
 /// Mounts that are nobody's, somebody else's, or no longer wanted. A name may be given to another number: a mount that
@@ -182,18 +201,13 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
         Some(r) if m.uid.is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
         Some(_) if m.is_removed() => Some("its directory was removed on the share"),
         Some(r) if r.is_foreign() => Some("the directory belongs to another uid"),
-        Some(_) if workspace.mount == MountWhen::Always => None,
-        Some(r) => r.last_present.is_none_or(|at| now >= at + workspace.linger).then_some("the user is not here"),
+        Some(r) => (!is_wanted(workspace, r, now)).then_some("the user is not here"),
     };
-    let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|again| now < *again);
-    let free = |m: &&UserMount| {
-        !busy.mounts.contains(&m.directory) && !held(m) && owner(m).is_none_or(|r| r.due(Topic::Mount, now))
-    };
+    let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|h| now < h.again);
+    let free = |m: &&UserMount| !m.carries && !busy.mounts.contains(&m.directory) && !held(m);
     mounted
         .users
         .iter()
-        // Unmounting would take away what its user mounted there, or be refused because of it.
-        .filter(|m| !m.covered)
         .filter(free)
         .filter_map(|m| Some(Step::Detach { directory: m.directory.clone(), why: why(m)? }))
         .collect()
@@ -348,5 +362,113 @@ fn count(entries: u64) -> String {
         1 => "1 entry".to_owned(),
         n if n >= super::act::COUNTED => format!("{n} entries or more"),
         n => format!("{n} entries"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::Held;
+    use super::*;
+    use crate::share::model::{Attempt, ShareState};
+    use rustix::io::Errno;
+
+    const NOW: Duration = Duration::from_secs(1000);
+    const VIEW: View =
+        View { state: ShareState::Mounted, guard: Some(5), usable: Some(7), address: None, problems: Vec::new() };
+
+    fn account(name: &str, uid: u32) -> Account {
+        Account {
+            name: name.to_owned(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            group_names: Vec::new(),
+            home: format!("/home/{name}").into(),
+            shell: "/bin/bash".into(),
+        }
+    }
+
+    /// Alice, linked, with a directory, and not here.
+    fn memory() -> Memory {
+        let mut memory = Memory::default();
+        take_accounts(&mut memory, &Settings::default(), vec![account("alice", 1001)], &[], NOW);
+        let alice = memory.users.get_mut("alice").unwrap();
+        (alice.point, alice.made, alice.linked) = (Some(5), Some(7), Some(NOW));
+        memory
+    }
+
+    fn mount(directory: &str) -> Mounted {
+        let mount = UserMount {
+            id: 9,
+            directory: directory.into(),
+            uid: None,
+            source: String::new(),
+            root: "/".into(),
+            options: String::new(),
+            attributes: String::new(),
+            carries: false,
+        };
+        Mounted { guard: Some(5), users: vec![mount], ..Mounted::default() }
+    }
+
+    fn steps(memory: &Memory, mounted: &Mounted, linger: u64, now: Duration) -> Vec<Step> {
+        let mut settings = Settings::default();
+        settings.workspace.linger = Duration::from_secs(linger);
+        decide(&settings, &VIEW, mounted, memory, &Busy::default(), now)
+    }
+
+    #[test]
+    fn a_mount_in_use_is_tried_again_after_a_pause_whoever_it_is() {
+        for directory in ["notebooks/alice", "notebooks/gone"] {
+            let (mut memory, mounted) = (memory(), mount(directory));
+            assert_eq!(steps(&memory, &mounted, 600, NOW).len(), 1, "{directory}");
+            for errno in [Errno::BUSY, Errno::PERM] {
+                let busy = Err(Failure::call(Attempt::Detach, errno));
+                memory.detached(Path::new(directory), &busy, NOW, 0);
+                forget(&mut memory, &Workspace::default(), &mounted, Some(5), NOW);
+                assert_eq!(steps(&memory, &mounted, 600, NOW), [], "{directory}");
+                assert_eq!(steps(&memory, &mounted, 600, NOW + Duration::from_secs(300)).len(), 1, "{directory}");
+            }
+            forget(&mut memory, &Workspace::default(), &Mounted::default(), Some(5), NOW);
+            assert_eq!(memory.held, Default::default(), "gone is gone");
+        }
+    }
+
+    #[test]
+    fn a_mount_that_carries_another_stays() {
+        let mut mounted = mount("notebooks/alice");
+        mounted.users[0].carries = true;
+        assert_eq!(steps(&memory(), &mounted, 600, NOW), []);
+    }
+
+    #[test]
+    fn without_lingering_whoever_is_here_is_served() {
+        let mut memory = memory();
+        refresh(&mut memory, Some(&BTreeSet::from([1001])), NOW);
+        assert!(matches!(steps(&memory, &Mounted::default(), 0, NOW)[..], [Step::Attach { .. }]));
+        assert_eq!(steps(&memory, &mount("notebooks/alice"), 0, NOW), []);
+        assert_eq!(steps(&memory, &mount("notebooks/alice"), u64::MAX, NOW + Duration::from_secs(1)), []);
+        assert_eq!(steps(&memory, &mount("notebooks/alice"), 0, NOW + Duration::from_secs(1)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_no_longer_is_forgotten() {
+        let failure = || Err(Failure::call(Attempt::Attach, Errno::TIMEDOUT));
+        let (workspace, none) = (Workspace::default(), Mounted::default());
+        for (here, mounted, forgotten) in
+            [(true, &mount("notebooks/alice"), true), (false, &none, true), (true, &none, false)]
+        {
+            let mut memory = memory();
+            let alice = memory.users.get_mut("alice").unwrap();
+            alice.last_present = here.then_some(NOW);
+            alice.mounted(failure(), NOW, 0);
+            alice.pointed(4, failure(), NOW, 0);
+            forget(&mut memory, &workspace, mounted, Some(5), NOW);
+            assert_eq!(!memory.users["alice"].has_problem(), forgotten, "{here}");
+        }
+        let mut memory = memory();
+        memory.held.insert("notebooks/alice".into(), Held { again: NOW, failures: 1 });
+        forget(&mut memory, &workspace, &mount("notebooks/alice"), Some(5), NOW);
+        assert_eq!(memory.held.len(), 1);
     }
 }

@@ -59,19 +59,31 @@ pub struct Memory {
     pub unknown: Option<Failure>,
     /// Names that are asked for although nothing enumerates them: whoever logged in.
     pub named: BTreeSet<String>,
-    /// Mounts that were to go and were in use, by their directory: when to try again.
-    pub held: BTreeMap<PathBuf, Duration>,
+    /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
+    pub held: BTreeMap<PathBuf, Held>,
 }
 
-/// How long a mount that is in use is left alone before the next try to drop it.
-const HELD: Duration = Duration::from_secs(5);
+/// A mount that could not be unmounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Not before then again.
+    pub again: Duration,
+    /// Failures in a row.
+    pub failures: u32,
+}
 
 impl Memory {
-    /// A mount was dropped, or not.
-    pub fn detached(&mut self, directory: &Path, result: &Result<(), Failure>, now: Duration) {
-        match result {
-            Err(_) => drop(self.held.insert(directory.to_owned(), now + HELD)),
-            Ok(()) => drop(self.held.remove(directory)),
+    /// A directory was unmounted, or not.
+    pub fn detached(&mut self, directory: &Path, result: &Result<(), Failure>, now: Duration, jitter: u64) {
+        if result.is_ok() {
+            self.held.remove(directory);
+        } else {
+            let failures = self.held.get(directory).map_or(0, |h| h.failures);
+            let again = now + pause(failures, jitter);
+            self.held.insert(directory.to_owned(), Held { again, failures: failures.saturating_add(1) });
+        }
+        for record in self.users.values_mut().filter(|r| Path::new(&r.directory) == directory) {
+            record.mounted(result.clone(), now, jitter);
         }
     }
 }
@@ -97,6 +109,11 @@ impl Record {
     /// Whether `topic` may be tried at `now`.
     pub fn due(&self, topic: Topic, now: Duration) -> bool {
         self.troubles.get(&topic).is_none_or(|t| now >= t.again)
+    }
+
+    /// Whether the user is here, or was until `linger` ago.
+    pub fn is_here(&self, linger: Duration, now: Duration) -> bool {
+        self.last_present.is_some_and(|at| at == now || now < at.saturating_add(linger))
     }
 
     /// Whether the link wants a look: never seen right, or long ago and the user is here.
@@ -169,7 +186,7 @@ impl Record {
             Ok(()) => {
                 self.troubles.remove(&Topic::Mount);
             }
-            // In use is no trouble: it is tried again later.
+            // In use is no trouble of the user's: it is tried again after a pause.
             Err(f) if f.attempt == Attempt::Detach && f.errno == Some(libc::EBUSY) => {}
             Err(failure) => {
                 if failure.errno == Some(libc::ENOENT) {

@@ -152,9 +152,10 @@ RULES");
 
     /// Starts the NFS server, with the share at `contosods.file.core.windows.net:/contosods/dsvmshare`.
     pub fn start_nfs(&self, root_squash: bool) {
+        // Clients come from any port, as the real service advises them to: `noresvport`.
         let squash = if root_squash { "root_squash" } else { "no_root_squash" };
         self.put(
-            format!("{NFS_ROOT} 10.77.0.0/24(rw,sync,no_subtree_check,{squash})\n"),
+            format!("{NFS_ROOT} 10.77.0.0/24(rw,sync,no_subtree_check,insecure,{squash})\n"),
             "/etc/exports.d/share.exports",
             0o644,
         );

@@ -12,6 +12,10 @@ const WRITER: &str = "cd ~/notebooks/remote && exec setsid sh -c '
     while i=$((i+1)); do echo $i >&3 || { echo failed at $i >>/tmp/failed; exit 1; }; sleep 0.2; done
 ' >/dev/null 2>&1 </dev/null &";
 
+/// The same package under a later version.
+const NEWER: &str = "set -e; cd /root; dpkg-deb --raw-extract old.deb new
+sed -i 's/^Version: .*/Version: 99/' new/DEBIAN/control; dpkg-deb --build new new.deb";
+
 fn last_number(guest: &Guest) -> u32 {
     guest.as_user("alice", "tail -n 1 ~/notebooks/remote/numbers").ok().parse().unwrap_or(0)
 }
@@ -37,9 +41,11 @@ fn users_notice_nothing_of_the_agents_death() {
         ("it is restarted", "systemctl restart dsvm-agent"),
         ("it is reloaded", "systemctl reload dsvm-agent"),
         ("it is stopped and started", "systemctl stop dsvm-agent; sleep 2; systemctl start dsvm-agent"),
-        ("it is installed again", "apt-get install --yes --reinstall /root/again.deb"),
+        ("it is upgraded", "apt-get install --yes /root/new.deb"),
+        ("it is downgraded", "apt-get install --yes --allow-downgrades /root/old.deb"),
     ];
-    guest.put(std::fs::read(vm::package()).expect("the package"), "/root/again.deb", 0o644);
+    guest.put(std::fs::read(vm::package()).expect("the package"), "/root/old.deb", 0o644);
+    guest.sh(NEWER);
     for (what, blow) in blows {
         println!("{what}");
         let number = last_number(&guest);
