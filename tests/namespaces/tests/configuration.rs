@@ -122,7 +122,8 @@ fn what_an_administrator_unmounts_comes_back() {
         vm.sh(&format!("umount {path}")).ok();
         wait_for(path, SOON, || vm.mounts().contains(&format!(" {path} ")));
     }
-    vm.sh("umount -R /srv/data").ok();
+    // The agent may be at it just now.
+    wait_for("everything is unmounted", SOON, || vm.sh("umount -R /srv/data").success());
     wait_for("all is there again", SOON, || vm.is_mounted("notebooks/ada") && vm.is_mounted("notebooks/grace"));
     agent.wait_no_problem();
     vm.as_user("ada", "echo x >~/notebooks/remote/x").ok();
