@@ -6,11 +6,12 @@ use super::request::{self, Incoming, LOGIN, Reply, Request};
 use super::trigger::{self, Trigger};
 use crate::config::{self, Loaded, Settings, Trust};
 use crate::problem::Problem;
-use crate::status::model::{Health, Status, UserState};
+use crate::status::model::{Health, ShareState, Status, UserState};
 use crate::status::{publish, sentence};
 use crate::sys::clock::{boot_id, boottime};
 use crate::sys::{mountinfo, process, random};
 use crate::worker::client::{Client, Event};
+use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
 use crate::worker::wire::Ask;
 use crate::workspace::observe;
@@ -29,6 +30,8 @@ const GATHER: Duration = Duration::from_millis(300);
 const PRESENCE: Duration = Duration::from_secs(5);
 /// While much is under way the status is written at most this often.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// The least time between the end of a pass and the next: what comes meanwhile is taken together.
+const REST: Duration = Duration::from_millis(2);
 /// A single round gives up after this.
 const ONCE_AT_LATEST: Duration = Duration::from_secs(60);
 
@@ -56,7 +59,7 @@ pub fn read(path: &Path) -> Result<Loaded, Problem> {
         let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
         let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
         let summary =
-            format!("The configuration has a mistake: {first}{more}. What was in force before stays in force.");
+            format!("The configuration has a mistake: {first}{more}. What is mounted stays; nobody new is connected.");
         let remedy = "Mend it, see: sudo dsvm-agent config check. It is read again by itself.";
         Problem::new("config.mistake", summary, remedy)
     })
@@ -155,6 +158,8 @@ impl Brain {
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
         tokio::spawn(request::serve(listener, to_requests));
         let mut next = Instant::now();
+        // Passes leave half of the time to others, whatever happens how often.
+        let mut rested = next;
         while !self.ending {
             let mut gathered = BTreeSet::new();
             tokio::select! {
@@ -165,7 +170,7 @@ impl Brain {
                 },
                 Some(trigger) = triggers.recv() => { gathered.insert(trigger); }
                 Some(incoming) = requests.recv() => { if self.request(incoming) { next = Instant::now(); } }
-                () = tokio::time::sleep_until(next) => {}
+                () = tokio::time::sleep_until(next.max(rested)) => {}
             }
             if !gathered.is_empty() {
                 tokio::time::sleep(GATHER).await;
@@ -178,10 +183,12 @@ impl Brain {
                 gathered.into_iter().for_each(|t| self.triggered(t));
                 next = Instant::now();
             }
-            if self.ending || Instant::now() < next {
+            if self.ending || Instant::now() < next.max(rested) {
                 continue;
             }
+            let start = Instant::now();
             next = self.pass();
+            rested = Instant::now() + start.elapsed().max(REST).min(PERIOD);
             if self.mode == Mode::Once && (self.settled || self.began.elapsed() > ONCE_AT_LATEST) {
                 break;
             }
@@ -210,7 +217,7 @@ impl Brain {
 
     fn triggered(&mut self, trigger: Trigger) {
         match trigger {
-            Trigger::Users => self.engine.users.asked = None,
+            Trigger::Users => self.engine.users.ask(),
             Trigger::Sessions => self.present = None,
             Trigger::Config => self.reload(),
         }
@@ -248,7 +255,7 @@ impl Brain {
             let now = boottime();
             self.engine.users.users.values_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);
         }
-        self.engine.users.asked = None;
+        self.engine.users.ask();
     }
 
     /// Takes a request; whether it needs a pass.
@@ -266,7 +273,10 @@ impl Brain {
                 let own =
                     || self.engine.users.users.values().find(|r| r.account.uid == uid).map(|r| r.account.name.clone());
                 let user = if uid == 0 { user } else { own() };
-                let Some(user) = user.filter(|_| self.engine.settings.share.is_some()) else {
+                // Whoever is not served waits for nothing: root, services, who is left out.
+                let serves =
+                    |user: &String| self.engine.settings.share.is_some() && !self.engine.users.unserved.contains(user);
+                let Some(user) = user.filter(serves) else {
                     answer(reply, Reply::Login { ready: false });
                     return false;
                 };
@@ -275,8 +285,9 @@ impl Brain {
                     Some(record) => record.hurry(now),
                     None => {
                         // Directory services need not enumerate: whoever logs in is asked for by name.
-                        if self.engine.users.named.len() < 10_000 && self.engine.users.named.insert(user.clone()) {
-                            self.engine.users.asked = None;
+                        // One that was not found is asked for again, since there is somebody of that name now.
+                        if self.engine.users.name(&user) {
+                            self.engine.users.ask();
                         }
                     }
                 }
@@ -326,22 +337,27 @@ impl Brain {
         }
         let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
         let mounts = mountinfo::read().map_err(|e| e.to_string());
-        let points = self.engine.wants_points().map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
+        let points = self.engine.wants_points(mounts.as_deref().unwrap_or_default());
+        let points = points.map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
         Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points }
     }
 
     fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
         for step in &decision.steps {
-            if self.engine.under_way.len() - self.engine.stuck.len() >= AT_ONCE {
+            if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
                 break;
             }
             let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
-            let target = job.target();
-            if self.engine.under_way.values().any(|j| j.target() == target) {
+            if !self.engine.has_room(&job) {
                 continue;
             }
             match self.client.start(job.clone()) {
-                Ok(id) => drop(self.engine.under_way.insert(id, job)),
+                Ok(id) => {
+                    if matches!(job, Job::Accounts { .. }) {
+                        self.engine.users.changed = false;
+                    }
+                    self.engine.under_way.insert(id, job);
+                }
                 Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
             }
         }
@@ -378,9 +394,12 @@ impl Brain {
         let Some(status) = &self.status else { return };
         let now = Instant::now();
         let asked = self.engine.users.asked;
+        let away = matches!(status.share.state, ShareState::Unreachable | ShareState::Refused | ShareState::Hung);
         let answer = |waiter: &Waiter| match status.users.iter().find(|u| u.name == waiter.user) {
             Some(user) if user.state == UserState::Ready && user.mounted => Some(true),
             Some(user) if user.state == UserState::Problem => Some(false),
+            // Nothing will come within the time of a log-in, which asks several times.
+            Some(_) if away => Some(false),
             // The name services have answered since, and know nobody of that name who is served.
             None if asked.is_some_and(|at| at >= waiter.asked) => Some(false),
             _ => (now >= waiter.until).then_some(false),

@@ -21,6 +21,13 @@ use std::time::Duration;
 /// So many jobs at once: the launcher starts no more.
 pub const AT_ONCE: usize = 8;
 
+/// So many of them for single users at most: whatever hangs for them, the share itself is still looked after.
+const FOR_USERS: usize = 6;
+/// So many homes at once: they may all lie on the same dead server.
+const HOMES: usize = 4;
+/// So many unmounts at once: each may take a minute when the server is away.
+const UNMOUNTS: usize = 2;
+
 /// What a pass sees: a frozen picture. What could not be seen is in it as that.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -187,23 +194,23 @@ impl Engine {
                 Job::Directories { .. } => busy.directories = true,
                 Job::Attach { wanted, .. } => drop(busy.mounts.insert(wanted.directory.clone().into())),
                 Job::Detach { directory } => drop(busy.mounts.insert(directory.into())),
-                Job::Link { person, .. } => {
-                    busy.links.extend(self.by_uid(person.uid()).map(|r| r.account.name.clone()))
-                }
+                Job::Link { directory, .. } => busy.links.extend(self.of(directory).map(|r| r.account.name.clone())),
                 _ => {}
             }
         }
         busy
     }
 
-    fn by_uid(&self, uid: u32) -> impl Iterator<Item = &Record> {
-        self.users.users.values().filter(move |r| r.account.uid == uid)
+    /// Whose directory it is. Numbers are no answer: two accounts may have the same.
+    fn of(&self, directory: &str) -> Option<&Record> {
+        self.users.users.values().find(|r| r.directory == directory)
     }
 
-    /// Where to look for mount points: the guard, while somebody's is not known to be there.
-    pub fn wants_points(&self) -> Option<(PathBuf, PathBuf)> {
+    /// Where to look for mount points: the guard, while somebody's is not known to be there. It must be what lies there
+    /// now: anything else may not answer.
+    pub fn wants_points(&self, mounts: &[Mount]) -> Option<(PathBuf, PathBuf)> {
         let share = self.settings.share.as_ref()?;
-        let guard = self.share.guard_id?;
+        let guard = mounted(share, mounts).guard?;
         let missing = self.users.users.values().find(|r| r.point != Some(guard))?;
         let below = crate::share::model::parent_of(missing.directory.as_ref()).to_owned();
         Some((share.mount_point.clone(), below))
@@ -241,19 +248,37 @@ impl Engine {
         })
     }
 
+    /// Whether a worker for `job` may be asked for beside those under way. Stuck ones do not count.
+    pub fn has_room(&self, job: &Job) -> bool {
+        let count = |kind: fn(&Job) -> bool| {
+            self.under_way.iter().filter(|(id, j)| !self.stuck.contains_key(id) && kind(j)).count()
+        };
+        let is_users = |j: &Job| matches!(j, Job::Link { .. } | Job::Attach { .. } | Job::Detach { .. });
+        let target = job.target();
+        let free = match job {
+            Job::Link { .. } => count(|j| matches!(j, Job::Link { .. })) < HOMES,
+            Job::Detach { .. } => count(|j| matches!(j, Job::Detach { .. })) < UNMOUNTS,
+            _ => true,
+        };
+        free && count(|_| true) < AT_ONCE
+            && (!is_users(job) || count(is_users) < FOR_USERS)
+            && !self.under_way.values().any(|j| j.target() == target)
+    }
+
     /// Takes what came of a job into memory.
     pub fn absorb(&mut self, id: u64, job: &Job, result: Result<Answer, Failure>, stuck: bool, now: Duration) {
         if stuck {
-            self.stuck.insert(id, now);
+            if self.under_way.contains_key(&id) {
+                self.stuck.insert(id, now);
+            }
         } else {
             self.under_way.remove(&id);
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let jitter = self.seed >> 33;
         match (job, result) {
-            (Job::Accounts { .. }, Ok(Answer::Accounts { accounts, odd })) => {
-                let settings = self.settings.clone();
-                workspace_decide::take_accounts(&mut self.users, &settings, accounts, &odd, now);
+            (Job::Accounts { from, .. }, Ok(Answer::Accounts { accounts, odd })) => {
+                workspace_decide::take_accounts(&mut self.users, &self.settings, accounts, &odd, *from, now);
             }
             (Job::Accounts { .. }, result) => {
                 // Asked again before long: half of the usual pause.
@@ -266,7 +291,13 @@ impl Engine {
                 self.share.failed(unexpected(result), now, jitter)
             }
             (Job::Probe, Ok(Answer::Alive(probe))) => self.share.probed(Ok(probe), now),
-            (Job::Probe, result) => self.share.probed(Err(unexpected(result)), now),
+            (Job::Probe, result) => {
+                self.share.probed(Err(unexpected(result)), now);
+                if stuck {
+                    // No other one is started beside it: nothing more can be found out.
+                    self.share.silent = self.share.silent.max(share_decide::SILENT);
+                }
+            }
             (Job::MountPoints { directories }, result) => {
                 let outcome = result.map(drop);
                 let guard = self.guard();
@@ -279,11 +310,9 @@ impl Engine {
             (Job::Detach { directory }, result) => {
                 self.users.detached(directory.as_ref(), &result.map(drop), now, jitter);
             }
-            (Job::Link { person, directory, .. }, result) => {
+            (Job::Link { directory, .. }, result) => {
                 let link = self.settings.workspace.link.clone();
-                // Two names may have one number, and each has a home and a link of its own.
-                let meant = |r: &&mut Record| r.account.uid == person.uid() && r.directory == *directory;
-                for record in self.users.users.values_mut().filter(meant) {
+                for record in self.users.users.values_mut().filter(|r| r.directory == *directory) {
                     match &result {
                         Ok(Answer::Link(seen)) => record.link(&link, seen, now, jitter),
                         Ok(_) => record.link_failed(
@@ -349,11 +378,9 @@ fn unexpected(result: Result<Answer, Failure>) -> Failure {
 
 impl Engine {
     fn stuck_problem(&self, job: &Job) -> Problem {
-        let of = |directory: &str| self.users.users.values().find(|r| r.directory == directory);
         let user = match job {
-            Job::Link { person, .. } => self.by_uid(person.uid()).next(),
-            Job::Attach { wanted, .. } => of(&wanted.directory),
-            Job::Detach { directory } => of(directory),
+            Job::Attach { wanted, .. } => self.of(&wanted.directory),
+            Job::Link { directory, .. } | Job::Detach { directory } => self.of(directory),
             _ => None,
         };
         let what = match (job, user) {
@@ -369,5 +396,70 @@ impl Engine {
             Some(record) => problem.about(&record.account.name),
             None => problem,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::model::Account;
+    use crate::workspace::model::Link;
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    fn engine(names: &[(&str, u32)]) -> Engine {
+        let mut engine = Engine::new(Settings::default(), None, 0);
+        let accounts = names.iter().map(|(name, uid)| Account {
+            name: (*name).to_owned(),
+            uid: *uid,
+            gid: *uid,
+            groups: vec![*uid],
+            group_names: Vec::new(),
+            home: format!("/home/{name}").into(),
+            shell: "/bin/bash".into(),
+        });
+        workspace_decide::take_accounts(&mut engine.users, &Settings::default(), accounts.collect(), &[], 1000, NOW);
+        engine
+    }
+
+    fn link(engine: &Engine, name: &str) -> Job {
+        engine.job(&Step::User(UserStep::Link { name: name.to_owned() }), &(1000..=60000), true).unwrap()
+    }
+
+    #[test]
+    fn hanging_homes_and_unmounts_leave_room_for_others() {
+        let users: Vec<(String, u32)> = (0..20).map(|i| (format!("u{i}"), 1001 + i)).collect();
+        let users: Vec<(&str, u32)> = users.iter().map(|(n, u)| (n.as_str(), *u)).collect();
+        let mut engine = engine(&users);
+        let mut fill = |jobs: Vec<Job>| {
+            for (id, job) in jobs.into_iter().enumerate() {
+                if engine.has_room(&job) {
+                    engine.under_way.insert(id as u64 + 1000 * engine.under_way.len() as u64, job);
+                }
+            }
+            engine.under_way.len()
+        };
+        let known = super::tests::engine(&users);
+        assert_eq!(fill(users.iter().map(|(n, _)| link(&known, n)).collect()), 4);
+        assert_eq!(fill((0..20).map(|i| Job::Detach { directory: i.to_string() }).collect()), 6);
+        assert_eq!(fill(vec![Job::Probe, Job::Probe]), 7);
+    }
+
+    #[test]
+    fn two_accounts_of_one_number_have_a_link_each() {
+        let mut engine = engine(&[("alice", 1001), ("alice-too", 1001)]);
+        let job = link(&engine, "alice");
+        engine.absorb(1, &job, Ok(Answer::Link(Link::Right { made: true })), false, NOW);
+        assert!(engine.users.users["alice"].linked.is_some() && engine.users.users["alice-too"].linked.is_none());
+    }
+
+    #[test]
+    fn a_probe_that_cannot_be_ended_makes_the_share_hung() {
+        let mut engine = engine(&[]);
+        engine.under_way.insert(1, Job::Probe);
+        engine.absorb(1, &Job::Probe, Err(Failure::said(Attempt::Probe, "given up")), true, NOW);
+        assert!(engine.share.silent >= share_decide::SILENT && engine.stuck.contains_key(&1));
+        engine.absorb(9, &Job::Probe, Err(Failure::said(Attempt::Probe, "given up")), true, NOW);
+        assert!(engine.stuck.len() <= engine.under_way.len());
     }
 }

@@ -2,9 +2,10 @@
 
 use super::brain::read;
 use super::engine::{Decision, Engine, Facts, Step};
-use crate::config::settings::Share;
+use crate::config::settings::{Kind, Share, Source};
 use crate::problem::Problem;
 use crate::share::model::{GUARD_SOURCE, Probe, ROOT, Step as ShareStep};
+use crate::share::observe::place;
 use crate::share::options::{self, For};
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
@@ -49,7 +50,10 @@ pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, St
     let real_root = facts.mounts.iter().flatten().any(|m| m.target == Path::new(ROOT));
     let mut plan = Plan::default();
     for _ in 0..ROUNDS {
-        facts.points = engine.wants_points().map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
+        facts.points = Default::default();
+        if let Some((at, below)) = engine.wants_points(facts.mounts.as_deref().unwrap_or_default()) {
+            facts.points = observe::points(&at, &below);
+        }
         let decision = engine.decide(&facts);
         plan.problems.clone_from(&decision.problems);
         let mut steps = decision.steps.iter().filter(|s| !matches!(s, Step::Share(ShareStep::Probe)) || real_root);
@@ -153,7 +157,18 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
             mounts.push(mount(share.mount_point.clone(), "tmpfs", GUARD_SOURCE, String::new()))
         }
         Step::Share(ShareStep::MountRoot { .. }) => {
-            mounts.push(mount(ROOT.into(), "share", "share", words(For::Agent)))
+            let (fs_type, source) = match share.kind() {
+                Kind::Smb => ("cifs", share.source.to_string()),
+                Kind::Nfs => ("nfs4", share.source.to_string()),
+                Kind::Directory => ("share", "share".to_owned()),
+            };
+            let mut root = mount(ROOT.into(), fs_type, &source, words(For::Agent));
+            if let Source::Directory(path) = &share.source
+                && let Some(place) = place(path, mounts)
+            {
+                (root.device, root.root) = place;
+            }
+            mounts.push(root);
         }
         Step::User(UserStep::Attach { name, .. }) => {
             if let Some(record) = engine.users.users.get(name) {

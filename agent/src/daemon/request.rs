@@ -3,13 +3,14 @@
 
 use crate::status::model::OwnView;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 /// Longest request.
 const LIMIT: u64 = 4096;
@@ -17,8 +18,10 @@ const LIMIT: u64 = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a log-in is answered within, whatever happens.
 pub const LOGIN: Duration = Duration::from_millis(1800);
-/// Connections at once; more wait in the socket's queue.
+/// Connections of root's at once, and of all others together.
 const AT_ONCE: usize = 64;
+/// Connections of one user's at once.
+const OF_ONE: usize = 8;
 
 /// What somebody asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,18 +80,20 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Takes connections for ever and hands what they ask to `engine`.
+/// Takes connections for ever and hands what they ask to `engine`. Whoever holds too many is hung up on, so that nobody
+/// but root can keep others waiting, and nobody root.
 pub async fn serve(listener: UnixListener, engine: mpsc::Sender<Incoming>) {
-    let free = Arc::new(Semaphore::new(AT_ONCE));
+    let seats = Arc::new(Seats::default());
     loop {
-        let Ok(permit) = free.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                let Ok(uid) = stream.peer_cred().map(|c| c.uid()) else { continue };
+                let Some(seat) = seats.take(uid) else { continue };
                 let engine = engine.clone();
                 tokio::spawn(async move {
                     // A client that goes away or says nothing costs nobody else anything.
-                    let _ = tokio::time::timeout(PATIENCE + LOGIN, converse(stream, engine)).await;
-                    drop(permit);
+                    let _ = tokio::time::timeout(PATIENCE + LOGIN, converse(stream, uid, engine)).await;
+                    drop(seat);
                 });
             }
             // Out of descriptors, most likely: others will end.
@@ -97,8 +102,49 @@ pub async fn serve(listener: UnixListener, engine: mpsc::Sender<Incoming>) {
     }
 }
 
-async fn converse(stream: UnixStream, engine: mpsc::Sender<Incoming>) -> io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
+/// Connections, by who has them.
+#[derive(Debug, Default)]
+struct Seats(Mutex<BTreeMap<u32, usize>>);
+
+/// One connection; given back when dropped.
+#[derive(Debug)]
+struct Seat {
+    seats: Arc<Seats>,
+    uid: u32,
+}
+
+impl Seats {
+    fn taken(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, usize>> {
+        // A count is right at any time: nothing is left half done by whoever panicked.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A seat for `uid`, if there is one. Log-ins are asked for by root, who has as many as all others together.
+    fn take(self: &Arc<Self>, uid: u32) -> Option<Seat> {
+        let mut taken = self.taken();
+        let own = taken.get(&uid).copied().unwrap_or(0);
+        let others: usize = taken.iter().filter(|(u, _)| **u != 0).map(|(_, n)| n).sum();
+        let free = if uid == 0 { own < AT_ONCE } else { own < OF_ONE && others < AT_ONCE };
+        free.then(|| {
+            taken.insert(uid, own + 1);
+            Seat { seats: Arc::clone(self), uid }
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken();
+        if let Some(own) = taken.get_mut(&self.uid) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.uid);
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, uid: u32, engine: mpsc::Sender<Incoming>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let mut limited = BufReader::new(read).take(LIMIT);
@@ -115,4 +161,26 @@ async fn converse(stream: UnixStream, engine: mpsc::Sender<Incoming>) -> io::Res
     let mut bytes = serde_json::to_vec(&reply)?;
     bytes.push(b'\n');
     write.write_all(&bytes).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_everybodys_seats() {
+        let seats = Arc::new(Seats::default());
+        let mallory: Vec<Seat> = (0..100).map_while(|_| seats.take(1001)).collect();
+        assert_eq!(mallory.len(), OF_ONE);
+        let alice = seats.take(1002).unwrap();
+        let all: Vec<Seat> = (2000..2100).flat_map(|uid| seats.take(uid)).collect();
+        assert_eq!(mallory.len() + 1 + all.len(), AT_ONCE);
+        assert!(seats.take(1003).is_none());
+        let root: Vec<Seat> = (0..100).map_while(|_| seats.take(0)).collect();
+        assert_eq!(root.len(), AT_ONCE, "log-ins are never kept out");
+        drop(alice);
+        assert!(seats.take(1003).is_some());
+        drop((mallory, all, root));
+        assert!(seats.taken().is_empty());
+    }
 }

@@ -66,7 +66,8 @@ pub fn lay_guard(share: &Share) -> Result<(), Failure> {
 /// whoever could rename one of them could put another in its place.
 fn make_mount_point(path: &Path) -> Result<OwnedFd, Errno> {
     let mut here = open::directory(Path::new("/"))?;
-    for component in path.components() {
+    let mut components = path.components().peekable();
+    while let Some(component) = components.next() {
         let name = match component {
             Component::RootDir => continue,
             Component::Normal(name) => name,
@@ -79,7 +80,8 @@ fn make_mount_point(path: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         here = rustix::fs::openat(&here, name, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&here)?;
-        let sticky = stat.st_mode & 0o1000 != 0;
+        // In the mount point itself nobody may make anything either: it would be hidden under the guard.
+        let sticky = stat.st_mode & 0o1000 != 0 && components.peek().is_some();
         if stat.st_uid != 0 || (stat.st_mode & 0o022 != 0 && !sticky) {
             return Err(Errno::PERM);
         }

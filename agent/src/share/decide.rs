@@ -58,6 +58,9 @@ pub fn decide(share: &Share, mounted: &Mounted, memory: &Memory, busy: Busy, now
             steps.push(Step::LayGuard);
         }
         waiting(share, memory, &mut problems)
+    } else if let Some(what) = mounted.root.as_ref().and_then(|r| r.other.as_ref()) {
+        problems.push(another(share, what));
+        ShareState::Refused
     } else if mounted.root.is_none() {
         if due && !busy.root {
             steps.push(towards_root(share, memory, now));
@@ -119,6 +122,15 @@ fn taken(share: &Share, what: &str) -> Problem {
         summary,
         format!("Unmount it (sudo umount {at}), or choose another [share] mount_point."),
     )
+}
+
+fn another(share: &Share, what: &str) -> Problem {
+    let summary = format!(
+        "{what} is still mounted for the agent, and the configuration asks for {}. Nobody new is connected to either.",
+        share.source
+    );
+    let remedy = "Restart the VM. If nobody works on it: sudo umount /run/dsvm-agent/share/root, and every mount below the mount point.";
+    Problem::new("share.other-source", summary, remedy)
 }
 
 /// A mount whose options are not what was asked for.
@@ -194,7 +206,8 @@ mod tests {
     }
 
     fn mounted(guard: bool, root: bool) -> Mounted {
-        let root = root.then(|| RootMount { id: 7, address: None, differences: Vec::new(), protocol: None });
+        let root =
+            root.then(|| RootMount { id: 7, other: None, address: None, differences: Vec::new(), protocol: None });
         Mounted { guard: guard.then_some(5), root, ..Mounted::default() }
     }
 
@@ -232,6 +245,15 @@ mod tests {
         let (view, steps) = decide(&smb(), &seen, &Memory::default(), Busy::default(), NOW);
         assert_eq!((view.state, steps), (ShareState::Refused, vec![]));
         assert_eq!(view.problems[0].code, "share.mount-point-taken");
+    }
+
+    #[test]
+    fn nothing_is_done_on_the_share_of_another_configuration() {
+        let mut seen = mounted(true, true);
+        seen.root.as_mut().unwrap().other = Some("//h/old (cifs)".into());
+        let (view, steps) = decide(&smb(), &seen, &Memory::default(), Busy::default(), NOW);
+        assert_eq!((view.state, view.usable, steps), (ShareState::Refused, None, vec![]));
+        assert_eq!(view.problems[0].code, "share.other-source");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct RootMount {
     pub id: u64,
     /// The server's address, where the kernel shows one.
     pub address: Option<IpAddr>,
+    /// It shows something else than the settings ask for, such as the share of an older configuration: what.
+    pub other: Option<String>,
     /// What differs from what was asked for: option, and what the kernel has.
     pub differences: Vec<String>,
     /// What was agreed, for people.

@@ -2,9 +2,9 @@
 
 use super::model::{GUARD_SOURCE, Mounted, ROOT, RootMount, UserMount};
 use super::options::{self, For};
-use crate::config::settings::{Kind, Share};
+use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mountinfo::Mount;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The share's facts. Of several mounts on one place the last one is what users see.
 pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
@@ -18,7 +18,7 @@ pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
                 out.in_the_way = Some(format!("{} ({})", mount.source.to_string_lossy(), mount.fs_type));
             }
         } else if mount.target == Path::new(ROOT) {
-            out.root = Some(root(share, mount));
+            out.root = Some(root(share, mount, mounts));
         }
     }
     // Only what lies on the guard itself is the agent's. What else is mounted below the mount point belongs to an
@@ -47,9 +47,45 @@ fn user(below: &Path, mount: &Mount, carries: bool) -> UserMount {
     }
 }
 
-fn root(share: &Share, mount: &Mount) -> RootMount {
+/// Where a local directory lies: the device, and the directory on it. The mounts are gone through as the kernel does.
+pub fn place(path: &Path, mounts: &[Mount]) -> Option<(String, PathBuf)> {
+    let mut here = mounts.iter().find(|m| m.target == Path::new("/"))?;
+    // What lies on a mount is found in at most as many turns as there are mounts.
+    for _ in mounts {
+        let on_it = mounts.iter().filter(|m| m.parent == here.id && m.id != here.id && path.starts_with(&m.target));
+        match on_it.min_by_key(|m| m.target.components().count()) {
+            Some(next) => here = next,
+            None => break,
+        }
+    }
+    let below = path.strip_prefix(&here.target).ok()?;
+    let whole = if below.as_os_str().is_empty() { here.root.clone() } else { here.root.join(below) };
+    Some((here.device.clone(), whole))
+}
+
+/// What a mount of the share's root shows, when it is not what the settings ask for.
+fn other(share: &Share, mount: &Mount, mounts: &[Mount]) -> Option<String> {
+    // The kernel may leave out a slash at the end, and the brackets around an IPv6 address.
+    let plain = |text: &str| text.trim_end_matches('/').replace(['[', ']'], "").to_lowercase();
+    let shown = mount.source.to_string_lossy();
+    let right = match &share.source {
+        Source::Smb { .. } => mount.fs_type == "cifs" && plain(&shown) == plain(&share.source.to_string()),
+        Source::Nfs { .. } => mount.fs_type.starts_with("nfs") && plain(&shown) == plain(&share.source.to_string()),
+        // A directory that cannot be found is another trouble.
+        Source::Directory(path) => {
+            place(path, mounts).is_none_or(|place| place == (mount.device.clone(), mount.root.clone()))
+        }
+    };
+    (!right).then(|| match &share.source {
+        Source::Directory(_) => format!("{} on {shown} ({})", mount.root.display(), mount.fs_type),
+        _ => format!("{shown} ({})", mount.fs_type),
+    })
+}
+
+fn root(share: &Share, mount: &Mount, mounts: &[Mount]) -> RootMount {
     RootMount {
         id: mount.id,
+        other: other(share, mount, mounts),
         address: mount.option("addr").and_then(|a| a.parse().ok()),
         differences: options::differences(share, For::Agent, mount),
         protocol: protocol(share.kind(), mount),
@@ -94,6 +130,33 @@ mod tests {
         let root = seen.root.unwrap();
         assert_eq!(root.protocol.as_deref(), Some("SMB 3.1.1, encrypted"));
         assert_eq!(root.address, Some("10.0.0.4".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_share_of_another_configuration_is_not_this_one() {
+        let at = "7 1 0:11 / /run/dsvm-agent/share/root rw";
+        for (line, other) in [
+            ("- cifs //h/s rw", false),
+            ("- cifs //H/s/ rw", false),
+            ("- cifs //h/old rw", true),
+            ("- nfs4 h:/s rw", true),
+        ] {
+            assert_eq!(look(&format!("{at} {line}\n")).root.unwrap().other.is_some(), other, "{line}");
+        }
+        let local = Share { source: Source::Directory("/srv/share/team".into()), ..share() };
+        let disk = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /srv rw - ext4 /dev/sdb1 rw\n";
+        let shown = |device: &str, root: &str, more: &str| {
+            let line = format!("7 1 {device} {root} /run/dsvm-agent/share/root rw - ext4 x rw\n");
+            let mounts = crate::sys::mountinfo::parse(format!("{disk}{more}{line}").as_bytes()).unwrap();
+            mounted(&local, &mounts).root.unwrap().other
+        };
+        assert_eq!(shown("8:2", "/share/team", ""), None);
+        assert_eq!(shown("8:2", "/share/old", "").as_deref(), Some("/share/old on x (ext4)"));
+        let again = "3 2 8:3 /export /srv/share rw - ext4 /dev/sdc1 rw\n";
+        assert!(shown("8:2", "/share/team", again).is_some(), "what is mounted there now is another one");
+        assert_eq!(shown("8:3", "/export/team", again), None);
+        let hidden = "4 1 8:4 / /srv/share rw - ext4 /dev/sdd1 rw\n";
+        assert_eq!(shown("8:2", "/share/team", hidden), None, "it lies under what is mounted on /srv");
     }
 
     #[test]

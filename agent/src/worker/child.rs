@@ -8,7 +8,7 @@ use crate::sys::process;
 use crate::workspace::{act as workspace, observe};
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// Runs the job on standard input and writes the answer to standard output. `settings` reads the configuration, which
 /// some jobs do, before privileges are given up.
@@ -60,6 +60,11 @@ fn keep(capabilities: CapabilitySet) -> Result<(), rustix::io::Errno> {
     process::keep_capabilities(capabilities)
 }
 
+/// Whether a path stays below what it is joined to.
+fn is_plain(directory: &str) -> bool {
+    !directory.is_empty() && Path::new(directory).components().all(|c| matches!(c, Component::Normal(_)))
+}
+
 fn perform(job: &Job, settings: &Settings) -> Answer {
     match attempt(job, settings) {
         Ok(answer) => answer,
@@ -70,6 +75,9 @@ fn perform(job: &Job, settings: &Settings) -> Answer {
 fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     let configured = || settings.share.as_ref().ok_or_else(|| Failure::said(Attempt::Worker, "no share is configured"));
     let done = |()| Answer::Done;
+    if let Some(odd) = job.directories().find(|d| !is_plain(d)) {
+        return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
+    }
     match job {
         Job::Identity { name } => {
             let user = users::get_user_by_name(name);
@@ -97,5 +105,25 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             let link = workspace::link(person.home(), Path::new(&settings.workspace.link), &target, *make);
             Ok(Answer::Link(link))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::model::Person;
+
+    #[test]
+    fn no_job_leads_out_of_the_share() {
+        for odd in ["/etc/shadow", "../x", "a/../../x", ""] {
+            let person = Person::new(1001, 1001, vec![], "/nonexistent".into()).unwrap();
+            let link = Job::Link { person, directory: odd.to_owned(), make: false };
+            let detach = Job::Detach { directory: odd.to_owned() };
+            for job in [link, detach, Job::MountPoints { directories: vec!["a".to_owned(), odd.to_owned()] }] {
+                let failure = attempt(&job, &Settings::default()).unwrap_err();
+                assert!(failure.line().contains("no directory of a user's"), "{failure:?}");
+            }
+        }
+        assert!(is_plain("notebooks/alice"));
     }
 }

@@ -122,7 +122,8 @@ impl Client {
             let Some((tell, _)) = received else { return Ok(None) };
             match tell {
                 Tell::Ended { id, how } => self.gather(id, how),
-                Tell::Freed { id } => return Ok(Some(Event::Freed { id })),
+                // In line behind what was said of the same worker before.
+                Tell::Freed { id } => drop(self.done.send(Event::Freed { id })),
                 Tell::Reload => return Ok(Some(Event::Reload)),
                 Tell::Terminate => return Ok(Some(Event::Terminate)),
             }
@@ -132,27 +133,37 @@ impl Client {
     fn gather(&mut self, id: u64, how: Ending) {
         let Some(Pending { job, reader }) = self.pending.remove(&id) else { return };
         let done = self.done.clone();
+        let stuck = how == Ending::Stuck;
+        if let Err(failure) = ending(&job, how) {
+            // At once: what is said of this worker next must not overtake it.
+            reader.abort();
+            let _ = done.send(Event::Done { id, job, result: Err(failure), stuck });
+            return;
+        }
         tokio::spawn(async move {
-            let stuck = how == Ending::Stuck;
-            let result = finish(&job, how, reader).await;
+            let result = finish(reader).await;
             // Nobody is left to hear it when the brain ends.
             let _ = done.send(Event::Done { id, job, result, stuck });
         });
     }
 }
 
-async fn finish(job: &Job, how: Ending, mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, Failure> {
+/// What it means that a worker ended so; nothing when its answer is to be read.
+fn ending(job: &Job, how: Ending) -> Result<(), Failure> {
     let late = |what: &str| Failure {
         attempt: attempt_of(job),
         errno: Some(libc::ETIMEDOUT),
         details: vec![format!("{what} after {} s", job.deadline().as_secs())],
     };
     match how {
-        Ending::Ended => {}
-        Ending::Late => return Err(late("given up")),
-        Ending::Stuck => return Err(late("given up and cannot be ended")),
-        Ending::Refused(why) => return Err(Failure::said(Attempt::Worker, why)),
+        Ending::Ended => Ok(()),
+        Ending::Late => Err(late("given up")),
+        Ending::Stuck => Err(late("given up and cannot be ended")),
+        Ending::Refused(why) => Err(Failure::said(Attempt::Worker, why)),
     }
+}
+
+async fn finish(mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, Failure> {
     let bytes = match tokio::time::timeout(REST, &mut reader).await {
         Ok(Ok(Ok(bytes))) => bytes,
         _ => {
@@ -180,5 +191,29 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Directories { .. } => Attempt::Directory,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } => Attempt::Detach,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::wire::Tell;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    #[test]
+    fn that_a_worker_is_gone_never_overtakes_that_it_was_stuck() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (launcher, brain) =
+                socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+            let mut client = Client::new(brain).unwrap();
+            for _ in 0..50 {
+                let id = client.start(Job::Probe).unwrap();
+                wire::send(&launcher, &Tell::Ended { id, how: Ending::Stuck }, None).unwrap();
+                wire::send(&launcher, &Tell::Freed { id }, None).unwrap();
+                assert!(matches!(client.next().await, Ok(Some(Event::Done { stuck: true, .. }))));
+                assert!(matches!(client.next().await, Ok(Some(Event::Freed { .. }))));
+            }
+        });
     }
 }

@@ -153,6 +153,18 @@ impl Job {
         }
     }
 
+    /// The directories that it speaks of, relative to the share or the mount point.
+    pub fn directories(&self) -> impl Iterator<Item = &str> {
+        let (one, many, wanted): (Option<&str>, &[String], &[Wanted]) = match self {
+            Job::MountPoints { directories } => (None, directories, &[]),
+            Job::Directories { wanted, .. } => (None, &[], wanted),
+            Job::Attach { wanted, .. } => (Some(&wanted.directory), &[], &[]),
+            Job::Detach { directory } | Job::Link { directory, .. } => (Some(directory), &[], &[]),
+            _ => (None, &[], &[]),
+        };
+        one.into_iter().chain(many.iter().map(String::as_str)).chain(wanted.iter().map(|w| w.directory.as_str()))
+    }
+
     /// Whether the job only looks: a plan may run it.
     pub fn only_looks(&self) -> bool {
         match self {

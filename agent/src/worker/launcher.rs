@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// So many workers at once, stuck ones not counted.
 const AT_ONCE: usize = 8;
+/// So many messages of the brain's are taken in one turn.
+const AT_A_TURN: usize = 64;
 /// A killed worker that is still there after this is stuck.
 const DYING: Duration = Duration::from_secs(2);
 /// How long the brain may take to end.
@@ -48,7 +50,8 @@ pub struct Options {
 }
 
 struct Worker {
-    id: u64,
+    /// The brain's number for it; nothing when that brain is dead: the next one counts anew.
+    id: Option<u64>,
     target: String,
     child: Child,
     pidfd: OwnedFd,
@@ -123,7 +126,7 @@ impl Launcher<'_> {
         // What the dead brain asked for has nobody to answer to.
         for worker in self.workers.values_mut() {
             let _ = worker.child.kill();
-            worker.killed = true;
+            (worker.id, worker.killed) = (None, true);
             worker.deadline = Some(boottime() + DYING);
         }
         Ok(code)
@@ -164,7 +167,8 @@ impl Launcher<'_> {
     }
 
     fn messages(&mut self, brain: &OwnedFd) {
-        loop {
+        // Not for as long as it talks: signals and deadlines are looked at in between.
+        for _ in 0..AT_A_TURN {
             match wire::receive::<Ask>(brain) {
                 Ok(Some((ask, descriptor))) => self.answer(brain, ask, descriptor),
                 Ok(None) => return,
@@ -218,7 +222,8 @@ impl Launcher<'_> {
         let pidfd = pidfd(&child).map_err(|e| e.to_string())?;
         let deadline = Some(boottime() + job.deadline());
         self.next += 1;
-        self.workers.insert(self.next, Worker { id, target, child, pidfd, deadline, killed: false, stuck: false });
+        self.workers
+            .insert(self.next, Worker { id: Some(id), target, child, pidfd, deadline, killed: false, stuck: false });
         Ok(())
     }
 
@@ -229,11 +234,13 @@ impl Launcher<'_> {
             .filter_map(|(k, w)| matches!(w.child.try_wait(), Ok(Some(_))).then_some(*k))
             .collect();
         for key in ended {
-            if let Some(worker) = self.workers.remove(&key) {
+            if let Some(worker) = self.workers.remove(&key)
+                && let Some(id) = worker.id
+            {
                 let tell = match (worker.stuck, worker.killed) {
-                    (true, _) => Tell::Freed { id: worker.id },
-                    (false, true) => Tell::Ended { id: worker.id, how: Ending::Late },
-                    (false, false) => Tell::Ended { id: worker.id, how: Ending::Ended },
+                    (true, _) => Tell::Freed { id },
+                    (false, true) => Tell::Ended { id, how: Ending::Late },
+                    (false, false) => Tell::Ended { id, how: Ending::Ended },
                 };
                 self.tell(brain, &tell);
             }
@@ -246,7 +253,7 @@ impl Launcher<'_> {
         for worker in self.workers.values_mut().filter(|w| w.deadline.is_some_and(|at| now >= at)) {
             if worker.killed {
                 (worker.stuck, worker.deadline) = (true, None);
-                stuck.push(worker.id);
+                stuck.extend(worker.id);
             } else {
                 let _ = worker.child.kill();
                 (worker.killed, worker.deadline) = (true, Some(now + DYING));

@@ -9,6 +9,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 /// Longest datagram: a batch of names with long paths stays well below it.
 pub const LIMIT: usize = 128 * 1024;
 
+/// So many descriptors fit into one message (unix(7)): with room for all of them none is left over without an owner.
+const SCM_MAX_FD: usize = 253;
+
 /// From the brain to the launcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Ask {
@@ -83,7 +86,7 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, descriptor: Option<&Ow
 /// As of recvmsg(2): `WouldBlock` when nothing is there on a non-blocking socket.
 pub fn receive<T: for<'de> Deserialize<'de>>(socket: impl AsFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
     let mut buffer = vec![0u8; LIMIT];
-    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut space = nix::cmsg_space!([i32; SCM_MAX_FD]);
     let (length, truncated, mut descriptors) = {
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;

@@ -1,7 +1,7 @@
 //! Who is served, what is missing for them, and what is wrong, as pure functions of facts, memory and time.
 
 use super::memory::{Memory, Record, Topic};
-use super::model::{Account, Directory, Link, Step};
+use super::model::{Account, Directory, Link, Person, Step};
 use super::names;
 use crate::config::settings::{MountWhen, Settings, Share, Workspace};
 use crate::problem::Problem;
@@ -53,17 +53,29 @@ pub fn is_served(workspace: &Workspace, account: &Account) -> bool {
         && account.home.is_absolute()
         && account.home != Path::new("/")
         && !account.home.starts_with("/nonexistent")
+        && Person::new(account.uid, account.gid, Vec::new(), account.home.clone()).is_ok()
         && !SERVICES.contains(&account.name.as_str());
     a_person && !listed(&workspace.exclude) && (workspace.include.is_empty() || listed(&workspace.include))
 }
 
-/// Takes a new answer of the name services: new users are added, changed ones start afresh, gone ones are dropped.
-pub fn take_accounts(memory: &mut Memory, settings: &Settings, accounts: Vec<Account>, odd: &[String], now: Duration) {
-    (memory.known, memory.asked, memory.unknown) = (true, Some(now), None);
+/// Takes a new answer of the name services: new users are added, changed ones start afresh, gone ones are dropped. Accounts
+/// below `lowest` are the system's: they come when somebody asked for them by name, and are not served.
+pub fn take_accounts(
+    memory: &mut Memory,
+    settings: &Settings,
+    accounts: Vec<Account>,
+    odd: &[String],
+    lowest: u32,
+    now: Duration,
+) {
+    // An answer that may be older than a change does not count as one to it.
+    (memory.known, memory.asked, memory.unknown) = (true, (!memory.changed).then_some(now), None);
+    memory.unserved.clear();
     memory.refused = odd.iter().map(|name| unwritable(name)).collect();
     let mut left = std::mem::take(&mut memory.users);
     for account in accounts {
-        if !is_served(&settings.workspace, &account) {
+        if account.uid < lowest || !is_served(&settings.workspace, &account) {
+            memory.unserved.insert(account.name);
             continue;
         }
         let Some(component) = names::escape(&account.name) else {
@@ -148,15 +160,20 @@ pub fn decide(
         let unmade = |r: &&Record| r.made != share.usable && r.due(Topic::Directory, now);
         batch(memory, unmade, |names| steps.push(Step::Directories { names }));
     }
+    let (mut of_these, mut of_others) = (Vec::new(), Vec::new());
     for (name, record) in &memory.users {
         let present = record.last_present == Some(now);
         if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
-            steps.push(Step::Link { name: name.clone() });
+            // Whoever is here comes first.
+            let here = record.is_here(settings.workspace.linger, now);
+            if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.clone() });
         }
         if share.usable.is_some() && wants_mount(&settings.workspace, record, share, mounted, busy, now) {
             steps.push(Step::Attach { name: name.clone(), address: share.address });
         }
     }
+    steps.append(&mut of_these);
+    steps.append(&mut of_others);
     steps
 }
 
@@ -391,7 +408,7 @@ mod tests {
     /// Alice, linked, with a directory, and not here.
     fn memory() -> Memory {
         let mut memory = Memory::default();
-        take_accounts(&mut memory, &Settings::default(), vec![account("alice", 1001)], &[], NOW);
+        take_accounts(&mut memory, &Settings::default(), vec![account("alice", 1001)], &[], 1000, NOW);
         let alice = memory.users.get_mut("alice").unwrap();
         (alice.point, alice.made, alice.linked) = (Some(5), Some(7), Some(NOW));
         memory
@@ -415,6 +432,36 @@ mod tests {
         let mut settings = Settings::default();
         settings.workspace.linger = Duration::from_secs(linger);
         decide(&settings, &VIEW, mounted, memory, &Busy::default(), now)
+    }
+
+    #[test]
+    fn the_systems_accounts_are_known_and_not_served() {
+        let mut memory = Memory::default();
+        let mut no_one = account("dave", 1004);
+        no_one.gid = 0;
+        let accounts = vec![account("alice", 1001), account("root", 0), account("postgres", 110), no_one];
+        take_accounts(&mut memory, &Settings::default(), accounts, &[], 1000, NOW);
+        assert_eq!(memory.users.keys().collect::<Vec<_>>(), ["alice"]);
+        assert_eq!(memory.unserved.iter().collect::<Vec<_>>(), ["dave", "postgres", "root"]);
+    }
+
+    #[test]
+    fn an_answer_that_may_be_older_than_a_change_is_asked_for_again() {
+        let mut memory = memory();
+        assert_eq!(memory.asked, Some(NOW));
+        memory.ask();
+        take_accounts(&mut memory, &Settings::default(), Vec::new(), &[], 1000, NOW);
+        assert_eq!(memory.asked, None);
+    }
+
+    #[test]
+    fn the_names_to_ask_for_fit_into_one_message() {
+        let mut memory = Memory::default();
+        let all = (0..10_000).filter(|i| memory.name(&format!("contoso\\somebody-{i:05}"))).count();
+        assert!((1000..10_000).contains(&all), "{all}");
+        assert!(serde_json::to_vec(&memory.named).unwrap().len() < crate::worker::wire::LIMIT);
+        assert!(memory.name("contoso\\somebody-00000"), "known already");
+        assert!(!Memory::default().name(&"x".repeat(257)) && !Memory::default().name("a\nb"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// So many bytes of names are asked for: three quarters of what a message to a worker may have.
+const NAMED: usize = 96 * 1024;
+
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -59,6 +62,10 @@ pub struct Memory {
     pub unknown: Option<Failure>,
     /// Names that are asked for although nothing enumerates them: whoever logged in.
     pub named: BTreeSet<String>,
+    /// Accounts that there are and that are not served, such as root and services: their log-ins wait for nothing.
+    pub unserved: BTreeSet<String>,
+    /// Something changed since the name services were asked last: what they answer may be older than that.
+    pub changed: bool,
     /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
     pub held: BTreeMap<PathBuf, Held>,
 }
@@ -73,6 +80,27 @@ pub struct Held {
 }
 
 impl Memory {
+    /// Remembers that `name` is to be asked for. Whether it will be: all names go into one message.
+    pub fn name(&mut self, name: &str) -> bool {
+        // As JSON, where some letters take two bytes; what is none of a name would take more.
+        let size = |n: &str| 2 * n.len() + 3;
+        let fits = || {
+            name.len() <= 256
+                && !name.chars().any(char::is_control)
+                && self.named.iter().map(|n| size(n)).sum::<usize>() + size(name) <= NAMED
+        };
+        let known = self.named.contains(name) || fits();
+        if known {
+            self.named.insert(name.to_owned());
+        }
+        known
+    }
+
+    /// The name services are to be asked again.
+    pub fn ask(&mut self) {
+        (self.asked, self.changed) = (None, true);
+    }
+
     /// A directory was unmounted, or not.
     pub fn detached(&mut self, directory: &Path, result: &Result<(), Failure>, now: Duration, jitter: u64) {
         if result.is_ok() {

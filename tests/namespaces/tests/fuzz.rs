@@ -1,5 +1,5 @@
-//! A user who changes their home under the agent's hands for as long as one likes: `DSVM_ATTACK_SECONDS`, 20 if not set. For more than
-//! a minute or so take `cargo test -p namespaces --test fuzz`: nextest ends what lasts longer than its limit.
+//! A user who changes their home under the agent's hands for as long as one likes: `DSVM_ATTACK_SECONDS`, 20 if not set.
+//! For more than a minute or so take `cargo test -p namespaces --test fuzz`: nextest ends what lasts too long for it.
 
 use namespaces::{MOUNT_POINT, Sandbox, hash_tree, wait_for};
 use std::io::{Read, Write};
