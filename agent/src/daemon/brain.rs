@@ -114,6 +114,7 @@ struct Brain {
     present: Option<(Duration, Option<BTreeSet<u32>>)>,
     status: Option<Status>,
     number: u64,
+    config_seen: Instant,
     began: Instant,
     settled: bool,
     announced: bool,
@@ -136,6 +137,7 @@ impl Brain {
             present: None,
             status: None,
             number: 0,
+            config_seen: Instant::now(),
             began: Instant::now(),
             settled: false,
             announced: false,
@@ -221,7 +223,25 @@ impl Brain {
         }
     }
 
+    /// Looks whether the configuration changed without anybody saying so: its directory may have been made after the
+    /// watch was set, and a watch may lose an event.
+    fn look_at_config(&mut self) {
+        if self.config_seen.elapsed() < PERIOD {
+            return;
+        }
+        self.config_seen = Instant::now();
+        // Quietly: what is worth knowing was said when it came into force.
+        let changed = match read(&self.config) {
+            Ok(loaded) => self.engine.mistake.is_some() || loaded.settings != self.engine.settings,
+            Err(mistake) => self.engine.mistake.as_ref() != Some(&mistake),
+        };
+        if changed {
+            self.reload();
+        }
+    }
+
     fn reload(&mut self) {
+        self.config_seen = Instant::now();
         let (settings, mistake) = load(&self.config);
         self.engine.mistake = mistake;
         if let Some(settings) = settings.filter(|s| *s != self.engine.settings) {
@@ -284,6 +304,7 @@ impl Brain {
     /// One pass. Returns when the next is due.
     fn pass(&mut self) -> Instant {
         let start = Instant::now();
+        self.look_at_config();
         let facts = self.observe();
         let decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
@@ -313,7 +334,9 @@ impl Brain {
     fn observe(&mut self) -> Facts {
         let now = boottime();
         if self.present.as_ref().is_none_or(|(at, _)| now >= *at + PRESENCE) {
-            let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
+            // The brain's parent is the workers' too.
+            let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+            let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), launcher);
             self.present = Some((now, present.inspect_err(|e| tracing::debug!("who is here: {e}")).ok()));
         }
         let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());

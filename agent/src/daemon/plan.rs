@@ -44,7 +44,7 @@ pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, St
     };
     let mut engine = Engine::new(settings, mistake, 0);
     let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
-    let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup")).ok();
+    let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), None).ok();
     let mounts = mountinfo::read().map_err(|e| e.to_string());
     let mut facts = Facts { now: boottime(), mounts, present, range, points: Default::default() };
     let real_root = facts.mounts.iter().flatten().any(|m| m.target == Path::new(ROOT));

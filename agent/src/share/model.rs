@@ -91,6 +91,14 @@ pub struct UserMount {
     pub carries: bool,
 }
 
+impl UserMount {
+    /// Whether the directory that it shows was removed on the share. The kernel says so (d_path) of a directory of
+    /// this machine's; of a server's it does not know.
+    pub fn is_removed(&self) -> bool {
+        self.root.to_string_lossy().ends_with("//deleted")
+    }
+}
+
 /// What a probe saw.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Probe {

@@ -216,6 +216,7 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
     let why = |m: &UserMount| match owner(m) {
         None => Some("the user is gone or not served"),
         Some(r) if m.uid.is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
+        Some(_) if m.is_removed() => Some("its directory was removed on the share"),
         Some(r) if r.is_foreign() => Some("the directory belongs to another uid"),
         Some(r) => (!is_wanted(workspace, r, now)).then_some("the user is not here"),
     };
@@ -235,6 +236,7 @@ pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Proble
     for record in memory.users.values() {
         out.extend(record.troubles.values().filter_map(|t| t.problem.clone()));
         let mount = mounted.users.iter().find(|m| m.directory == Path::new(&record.directory));
+        out.extend(mount.filter(|m| m.is_removed()).map(|_| removed(&record.account.name)));
         let differences = mount.map(|m| mount_differences(share, record, m)).unwrap_or_default();
         if !differences.is_empty() {
             out.push(
@@ -248,6 +250,15 @@ pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Proble
         out.push(Problem::new("workspace.users-unknown", summary, remedy));
     }
     out
+}
+
+/// A directory that somebody removed while it was mounted: nothing can be saved in it any more.
+fn removed(name: &str) -> Problem {
+    let summary =
+        format!("The directory of {name} was removed on the share while it was open here. Nothing can be saved in it.");
+    let remedy = "A new one comes when the old one is left: close what is open in it (terminals, notebooks). \
+                  What was in it: look for a snapshot of the share.";
+    Problem::new("workspace.directory-removed", summary, remedy).about(name)
 }
 
 fn mount_differences(share: &Share, record: &Record, mount: &UserMount) -> Vec<String> {

@@ -17,11 +17,12 @@ pub fn uid_range(login_defs: &str) -> RangeInclusive<u32> {
 }
 
 /// The user ids that have a process or, by their slice, a log-in session: kernel's and systemd's word, no name service.
-/// Only directories' owners are looked at, nothing that a blocked process could hold up.
+/// Only directories' owners and `stat` are looked at, nothing that a blocked process could hold up. The children of
+/// `launcher` are the agent's own: one that works in a home has its user's number, and nobody came because of it.
 ///
 /// # Errors
 /// When the process table cannot be read or hides other users' processes (`hidepid`): then nobody is known to be gone.
-pub fn present(proc: &Path, cgroup: &Path) -> io::Result<BTreeSet<u32>> {
+pub fn present(proc: &Path, cgroup: &Path, launcher: Option<i32>) -> io::Result<BTreeSet<u32>> {
     use std::os::unix::fs::MetadataExt;
     if !proc.join("1").exists() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the process table hides other users' processes"));
@@ -31,16 +32,27 @@ pub fn present(proc: &Path, cgroup: &Path) -> io::Result<BTreeSet<u32>> {
         let name = entry.file_name();
         if name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
             && let Ok(meta) = entry.metadata()
+            // One process of each user is enough, so that few are opened.
+            && !out.contains(&meta.uid())
+            && (launcher.is_none() || parent(&entry.path()) != launcher)
         {
             out.insert(meta.uid());
         }
     }
-    // A process that may not be debugged shows as root's: the slice of its session still tells.
+    // A session whose processes are all gone or hidden: its slice still tells.
     if let Ok(slices) = std::fs::read_dir(cgroup.join("user.slice")) {
         let uids = slices.flatten().filter_map(|e| slice_uid(e.file_name().to_str()?));
         out.extend(uids);
     }
     Ok(out)
+}
+
+/// The parent of a process (proc_pid_stat(5)): the second field behind the name, which may hold anything.
+fn parent(process: &Path) -> Option<i32> {
+    let stat = std::fs::read(process.join("stat")).ok()?;
+    let name_end = stat.iter().rposition(|b| *b == b')')?;
+    let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
+    rest.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The mount points below `parent` in the guard at `mount_point`: names only, so that nothing mounted on one of them is
@@ -102,9 +114,9 @@ mod tests {
 
     #[test]
     fn whoever_runs_the_tests_is_present() {
-        let here = present(Path::new("/proc"), Path::new("/nonexistent")).unwrap();
+        let here = present(Path::new("/proc"), Path::new("/nonexistent"), None).unwrap();
         assert!(here.contains(&rustix::process::getuid().as_raw()));
-        assert!(present(Path::new("/nonexistent"), Path::new("/nonexistent")).is_err());
+        assert!(present(Path::new("/nonexistent"), Path::new("/nonexistent"), None).is_err());
     }
 
     #[test]
@@ -118,8 +130,24 @@ mod tests {
         ] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        let here = present(&dir.path().join("proc"), &dir.path().join("cgroup")).unwrap();
+        let here = present(&dir.path().join("proc"), &dir.path().join("cgroup"), None).unwrap();
         assert!(here.contains(&1002) && here.len() == 2);
+    }
+
+    #[test]
+    fn the_agents_own_children_are_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = |pid: &str, stat: &str| {
+            std::fs::create_dir_all(dir.path().join(pid)).unwrap();
+            std::fs::write(dir.path().join(pid).join("stat"), stat).unwrap();
+        };
+        process("1", "1 (init) S 0 1 1 0");
+        process("20", "20 (dsvm) S) S 7 1 1 0");
+        assert_eq!(parent(&dir.path().join("20")), Some(7), "a name is only a name");
+        assert!(!present(dir.path(), Path::new("/nonexistent"), Some(7)).unwrap().is_empty());
+        std::fs::write(dir.path().join("1/stat"), "1 (init) S 7 1 1 0").unwrap();
+        assert!(present(dir.path(), Path::new("/nonexistent"), Some(7)).unwrap().is_empty());
+        assert_eq!(parent(&dir.path().join("none")), None);
     }
 
     proptest! {

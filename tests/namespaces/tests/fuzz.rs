@@ -1,0 +1,68 @@
+//! A user who changes their home under the agent's hands for as long as one likes: `DSVM_ATTACK_SECONDS`, 20 if not set.
+//! For more than a minute or so take `cargo test -p namespaces --test fuzz`: nextest ends what lasts too long for it.
+
+use namespaces::{MOUNT_POINT, Sandbox, hash_tree, wait_for};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Logs `user` in, as the hook does; whether their notebooks were there within the hook's time.
+fn log_in(vm: &Sandbox, user: &str) -> bool {
+    let mut stream = UnixStream::connect(vm.path("/run/dsvm-agent/status/request.sock")).expect("the agent listens");
+    writeln!(stream, "{{\"request\":\"login\",\"user\":\"{user}\"}}").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer.contains("\"ready\":true")
+}
+
+fn outside(vm: &Sandbox) -> u64 {
+    let paths = ["/etc", "/root", "/home/ada", "/home/grace", "/var/lib", "/srv", "/tmp", "/run/dsvm-agent/share"];
+    hash_tree(&paths.map(|p| vm.path(p))).expect("a tree")
+}
+
+#[test]
+fn a_spiteful_user_changes_nothing_outside_their_home_and_holds_up_nobody() {
+    let seconds: u64 = std::env::var("DSVM_ATTACK_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(20);
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    ["ada", "grace", "mallory"].iter().for_each(|name| vm.user(name));
+    vm.configure("[workspace]\nmount = \"always\"\n");
+    std::fs::copy(env!("CARGO_BIN_EXE_spiteful"), vm.path("/run/bin/spiteful")).expect("a copy");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    vm.as_user("ada", "echo secret >~/notebooks/remote/a.ipynb").ok();
+    wait_for("everything is mounted", Duration::from_secs(60), || {
+        ["ada", "grace", "mallory"].iter().all(|name| vm.is_mounted(&format!("notebooks/{name}")))
+    });
+    let (before, mounts) = (outside(&vm), vm.mounts());
+
+    let link = format!("{MOUNT_POINT}/notebooks/mallory");
+    let attack = format!(
+        "echo $$ >/tmp/running; chmod 0755 ~; timeout {} /run/bin/spiteful ~ {seconds} {link} >~/found.new 2>&1; \
+         mv ~/found.new ~/found; rm /tmp/running",
+        seconds + 30
+    );
+    let attacker = vm.spawn_as("mallory", &attack);
+    wait_for("the attack begins", Duration::from_secs(60), || vm.exists("/tmp/running"));
+    // Processes are numbered, and nobody starts any now but the agent.
+    let newest = || vm.sh("cat /proc/loadavg").out.rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0_u64);
+    let (first, mut rounds) = (newest(), 0);
+    while vm.exists("/tmp/running") {
+        // Whoever logs in makes the agent look at their home at once.
+        log_in(&vm, "mallory");
+        assert!(log_in(&vm, "ada"), "ada waited in vain\n{}", agent.describe());
+        rounds += 1;
+    }
+    let helpers = newest() - first;
+    drop(attacker);
+    let found: u64 = vm.read("/home/mallory/found").trim().parse().expect("a number");
+    println!("{rounds} log-ins of each in {seconds} s; {helpers} helper processes; their link was found {found} times");
+    assert!(found > 0 && helpers > 0, "the agent was never at work in between: this shows nothing");
+    assert_eq!(outside(&vm), before);
+    assert_eq!(vm.mounts(), mounts);
+    assert!(vm.as_user("mallory", &format!("cat {MOUNT_POINT}/notebooks/ada/a.ipynb")).out.is_empty());
+
+    // It heals when the home is left in peace.
+    vm.as_user("mallory", "chmod -R u+rwX ~ 2>/dev/null; rm -rf ~/notebooks ~/other").ok();
+    log_in(&vm, "mallory");
+    agent.wait_no_problem();
+}
