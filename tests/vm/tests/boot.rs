@@ -6,21 +6,18 @@ use vm::{Guest, Scenario, Service, together, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
 
-/// A hub as far as order matters: one process of alice's under it, which saves when it is told to end.
-const HUB: &str = "[Unit]
-Description=A hub with one user
-[Service]
-ExecStart=/usr/bin/setpriv --reuid alice --regid alice --init-groups /usr/local/bin/hub
-TimeoutStopSec=30
-[Install]
-WantedBy=multi-user.target
+/// The real hub, and what one of its users sees when it starts and saves while it stops.
+const HUB: &str = "[Service]
+ExecStartPre=/usr/bin/setpriv --reuid alice --regid alice --init-groups /usr/local/bin/hub-user look
+ExecStop=/usr/bin/setpriv --reuid alice --regid alice --init-groups /usr/local/bin/hub-user save
+TimeoutStopSec=60
 ";
-const HUB_PROGRAM: &str = "#!/bin/sh
-cd /home/alice/notebooks/remote
-ls >/home/alice/seen-at-start
-save() { for i in 1 2 3 4 5 6 7 8 9 10; do echo saved $i >>last || exit 1; sleep 0.2; done; exit 0; }
-trap save TERM
-while :; do sleep 0.2; done
+const HUB_USER: &str = "#!/bin/sh
+cd /home/alice/notebooks/remote || exit 1
+case $1 in
+look) ls >/home/alice/seen-at-start ;;
+save) for i in 1 2 3 4 5 6 7 8 9 10; do echo saved $i >>last || exit 1; sleep 0.2; done ;;
+esac
 ";
 
 /// When something of a unit happened, in seconds since boot.
@@ -36,8 +33,9 @@ fn notebooks_are_there_before_the_hub_and_its_last_saves_arrive() {
     guest.configure_smb();
     guest.sh("mkdir -p /etc/dsvm-agent/agent.d");
     guest.put("[workspace]\nmount = \"always\"\n", "/etc/dsvm-agent/agent.d/50-always.toml", 0o644);
-    guest.put(HUB, "/etc/systemd/system/jupyterhub.service", 0o644);
-    guest.put(HUB_PROGRAM, "/usr/local/bin/hub", 0o755);
+    guest.sh("mkdir -p /etc/systemd/system/jupyterhub.service.d");
+    guest.put(HUB, "/etc/systemd/system/jupyterhub.service.d/alice.conf", 0o644);
+    guest.put(HUB_USER, "/usr/local/bin/hub-user", 0o755);
     guest.wait_ready();
     guest.sh("systemctl daemon-reload; systemctl enable --now jupyterhub");
     server.write("notebooks/alice/there", "before the hub");
