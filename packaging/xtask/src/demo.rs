@@ -13,6 +13,9 @@ pub struct Options {
     /// In guests that were installed from the package, with a file server that speaks SMB: minutes instead of seconds.
     #[arg(long)]
     vm: bool,
+    /// A shell on the first guest at the end.
+    #[arg(long, requires = "vm")]
+    shell: bool,
 }
 
 const CONFIGURATION: &str = "[share]
@@ -25,7 +28,7 @@ local = true
 
 /// Builds what is shown, and shows it.
 pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    if options.vm { guests() } else { sandboxes() }
+    if options.vm { guests(options.shell) } else { sandboxes() }
 }
 
 fn sandboxes() -> Result<(), Box<dyn Error>> {
@@ -108,14 +111,16 @@ fn as_somebody(vm: &Sandbox, user: &str, line: &str) -> namespaces::Output {
     if user == "root" { vm.sh(line) } else { vm.as_user(user, line) }
 }
 
-fn guests() -> Result<(), Box<dyn Error>> {
+fn guests(shell: bool) -> Result<(), Box<dyn Error>> {
     if std::env::var_os("DSVM_AGENT_DEB").is_none() {
         image::build(vm::Suite::Trixie, false)?;
         let package = deb::build(Path::new("dist"))?;
         // The guests' harness takes the package from the environment, which a running program had better not change.
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["demo", "--vm"]).env("DSVM_AGENT_DEB", std::path::absolute(package)?);
-        return Ok(host::stream(command)?);
+        command.args(["demo", "--vm"]).args(shell.then_some("--shell"));
+        // With this terminal's input, for the shell at the end.
+        let status = command.env("DSVM_AGENT_DEB", std::path::absolute(package)?).status()?;
+        return if status.success() { Ok(()) } else { Err("the demo in guests failed: see above".into()) };
     }
     say("Three guests on a network of their own: a file server with the share, and two VMs with the agent's package.
 Without hardware virtualisation this takes minutes.");
@@ -141,6 +146,10 @@ Without hardware virtualisation this takes minutes.");
     say("What the agent on vm1 says of all this:");
     println!("{}", indented(&first.ssh("dsvm-agent status").stdout));
     println!("{}", indented(&first.ssh("systemctl status dsvm-agent --no-pager --lines 0").stdout));
+    if shell {
+        say("A shell of root's on vm1; su - alice makes you Alice. All three guests end when you leave it.");
+        first.shell();
+    }
     Ok(())
 }
 

@@ -338,6 +338,15 @@ impl Guest {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// A shell in the guest for whoever sits at the terminal, until they leave it.
+    ///
+    /// # Panics
+    /// If ssh cannot be started.
+    #[track_caller]
+    pub fn shell(&self) {
+        self.running().control.shell().expect("ssh starts");
+    }
+
     /// Waits until cloud-init and the services are through with booting, well or not.
     #[track_caller]
     pub fn settle(&self) {
