@@ -5,34 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
-/// The program under test: `DSVM_AGENT_BIN` if that is set, otherwise the one beside this test in the target
-/// directory, after it was brought up to date.
-///
-/// # Panics
-/// It cannot be built or found.
-pub fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(given) = std::env::var_os("DSVM_AGENT_BIN") {
-            return given.into();
-        }
-        // target/PROFILE/deps/this-test
-        let test = std::env::current_exe().expect("this test's own path");
-        let profile = test.ancestors().nth(2).expect("a target directory");
-        let target = profile.parent().expect("a target directory");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--package", "dsvm-agent", "--bin", "dsvm-agent", "--target-dir"]).arg(target);
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        // A program that was left over from an earlier build would be tested instead of this one.
-        let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
-        assert!(built.success(), "dsvm-agent does not build");
-        profile.join("dsvm-agent")
-    })
-}
+pub use namespaces::program;
 
 /// What a run of the program gave.
 #[derive(Debug)]
