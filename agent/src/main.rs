@@ -1,74 +1,13 @@
-//! The `dsvm-agent` program: arguments, log, dispatch, exit code.
+//! The `dsvm-agent` program: log, dispatch, exit code.
 
-use clap::{Args, Parser, Subcommand};
+use clap::Parser;
 use dsvm_agent::cli;
+use dsvm_agent::cli::arguments::{Arguments, BrainArguments, Command, ConfigCommand};
 use dsvm_agent::config;
 use dsvm_agent::daemon::brain::{self, Mode};
 use dsvm_agent::worker::{child, launcher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-
-/// Everybody's notebooks on every VM of a shared pool, and VMs that go away when nobody uses them.
-#[derive(Debug, Parser)]
-#[command(name = "dsvm-agent", version, max_term_width = 100)]
-struct Arguments {
-    /// The configuration; files in agent.d beside it are read after it.
-    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
-    config: PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// The daemon.
-    Run {
-        /// Do what there is to do, then exit: 0 when everything is ready, 1 when not.
-        #[arg(long)]
-        once: bool,
-    },
-    /// Shows how the share, your notebooks and this VM are: exit 0 ready, 1 not, 3 no agent runs.
-    Status(cli::status::StatusArgs),
-    /// Waits until the share and the notebooks are there.
-    Wait(cli::wait::WaitArgs),
-    /// What the agent would do now; touches nothing.
-    Plan {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Checks or shows the configuration.
-    #[command(subcommand)]
-    Config(ConfigCommand),
-    /// What PAM runs at log-in.
-    #[command(hide = true)]
-    LoginHook,
-    #[command(hide = true)]
-    Brain(BrainArguments),
-    #[command(hide = true)]
-    Worker,
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Names file, line and column of every mistake.
-    Check {
-        /// Another file than the one in force.
-        file: Option<PathBuf>,
-    },
-    /// The settings in force, each with the file and line that it came from.
-    Show,
-}
-
-#[derive(Debug, Args)]
-struct BrainArguments {
-    #[arg(long)]
-    once: bool,
-    #[arg(long)]
-    plan: bool,
-    #[arg(long)]
-    json: bool,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

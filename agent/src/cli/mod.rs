@@ -1,5 +1,6 @@
 //! What people type: one file for each command.
 
+pub mod arguments;
 pub mod config;
 pub mod hook;
 pub mod log;

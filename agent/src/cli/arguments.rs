@@ -1,0 +1,78 @@
+//! The program's arguments: every command and option, with what each is. `main` acts on them, and the manual page and
+//! the completions of shells are made from them.
+
+use crate::cli::{status, wait};
+use crate::config;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Everybody's notebooks on every VM of a shared pool, and VMs that go away when nobody uses them.
+#[derive(Debug, Parser)]
+#[command(name = "dsvm-agent", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration; files in agent.d beside it are read after it.
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_FILE)]
+    pub config: PathBuf,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands. Those that are hidden are for the agent itself.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The daemon.
+    Run {
+        /// Do what there is to do, then exit: 0 when everything is ready, 1 when not.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Shows how the share, your notebooks and this VM are: exit 0 ready, 1 not, 3 no agent runs.
+    Status(status::StatusArgs),
+    /// Waits until the share and the notebooks are there.
+    Wait(wait::WaitArgs),
+    /// What the agent would do now; touches nothing.
+    Plan {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks or shows the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// What PAM runs at log-in.
+    #[command(hide = true)]
+    LoginHook,
+    /// The process that observes and decides.
+    #[command(hide = true)]
+    Brain(BrainArguments),
+    /// A process that does one job.
+    #[command(hide = true)]
+    Worker,
+}
+
+/// What `config` does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Names file, line and column of every mistake.
+    Check {
+        /// Another file than the one in force.
+        file: Option<PathBuf>,
+    },
+    /// The settings in force, each with the file and line that it came from.
+    Show,
+}
+
+/// How the launcher starts the brain.
+#[derive(Debug, Args)]
+pub struct BrainArguments {
+    /// A single round.
+    #[arg(long)]
+    pub once: bool,
+    /// Only what would be done.
+    #[arg(long)]
+    pub plan: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+}
