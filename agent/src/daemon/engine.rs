@@ -150,7 +150,7 @@ impl Engine {
         let problem = Problem::new(
             "share.mounts-unreadable",
             format!("The list of mounts cannot be read: {why}. Nothing is changed until it can."),
-            "See: journalctl -u dsvm-agent",
+            "See: sudo journalctl -u dsvm-agent",
         );
         let view = View { state, guard: None, usable: None, address: None, problems: Vec::new() };
         Decision { view, mounted: Mounted::default(), steps: Vec::new(), problems: vec![problem] }

@@ -1,6 +1,6 @@
 //! What the share is, and what to do about it: pure functions of facts, memory and time.
 
-use super::diagnosis::diagnose;
+use super::diagnosis::{diagnose, space};
 use super::model::{Attempt, Failure, Memory, Mounted, Probe, ShareState, Step, View};
 use crate::config::settings::Share;
 use crate::problem::Problem;
@@ -110,6 +110,7 @@ fn alive(share: &Share, memory: &Memory, problems: &mut Vec<Problem>) -> ShareSt
         problems.push(diagnose(share, memory.failure.as_ref().unwrap_or(&silence)).problem);
         ShareState::Hung
     } else {
+        problems.extend(memory.answered.and_then(|(_, probe)| space(share, &probe)));
         ShareState::Mounted
     }
 }

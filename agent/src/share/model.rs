@@ -130,6 +130,8 @@ pub enum Attempt {
     Connect,
     /// Reading the credentials.
     Credentials,
+    /// Fetching the key from Key Vault.
+    Vault,
     /// Preparing the mount point and laying the guard.
     Guard,
     /// Making mount points in the guard.

@@ -153,12 +153,12 @@ fn ending(job: &Job, how: Ending) -> Result<(), Failure> {
     let late = |what: &str| Failure {
         attempt: attempt_of(job),
         errno: Some(libc::ETIMEDOUT),
-        details: vec![format!("{what} after {} s", job.deadline().as_secs())],
+        details: vec![format!("no answer in {} s{what}", job.deadline().as_secs())],
     };
     match how {
         Ending::Ended => Ok(()),
-        Ending::Late => Err(late("given up")),
-        Ending::Stuck => Err(late("given up and cannot be ended")),
+        Ending::Late => Err(late("")),
+        Ending::Stuck => Err(late(", and it cannot be ended")),
         Ending::Refused(why) => Err(Failure::said(Attempt::Worker, why)),
     }
 }

@@ -245,7 +245,7 @@ pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Proble
         }
     }
     if let Some(failure) = &memory.unknown {
-        let summary = format!("The machine's users cannot be asked for: {}.", failure.line());
+        let summary = format!("The machine's users cannot be asked for: {}.", failure.words());
         let remedy = "Users known before stay served. Check the name services: getent passwd";
         out.push(Problem::new("workspace.users-unknown", summary, remedy));
     }
@@ -290,14 +290,14 @@ fn unwritable(name: &str) -> Problem {
 
 /// What a failed step means for one user.
 pub fn failed(name: &str, failure: &Failure) -> Problem {
-    let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.line());
-    Problem::new("workspace.not-mounted", summary, "It is tried again by itself. See: journalctl -u dsvm-agent")
+    let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.words());
+    Problem::new("workspace.not-mounted", summary, "It is tried again by itself. If it lasts: sudo dsvm-agent doctor")
         .about(name)
 }
 
 /// A home that does not answer.
 pub fn home_silent(name: &str, failure: &Failure) -> Problem {
-    let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.line());
+    let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.words());
     Problem::new(
         "workspace.home-silent",
         summary,

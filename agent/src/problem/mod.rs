@@ -1,4 +1,8 @@
 //! A problem: something that needs a person, in words that a person understands.
+//!
+//! Every code that the program can raise is in [`registry`], with what it means and what to do about it.
+
+pub mod registry;
 
 use serde::{Deserialize, Serialize};
 
