@@ -1,6 +1,7 @@
-//! The seams to the machine: clocks, mounts, file system by descriptor, processes.
+//! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes.
 
 pub mod clock;
+pub mod http;
 pub mod mount;
 pub mod mountinfo;
 pub mod open;

@@ -31,7 +31,7 @@ enum Command {
     },
     /// Run the checks and all rings of tests, or those that are named.
     Test {
-        /// Some of: check, unit, cli, namespaces, vm.
+        /// Some of: check, unit, cli, namespaces, azure, vm.
         rings: Vec<test::Ring>,
     },
     /// Measure the package in a guest and print one table of figures.

@@ -18,13 +18,15 @@ pub enum Ring {
     Cli,
     /// The program as root in namespaces of this machine.
     Namespaces,
+    /// A simulator of Azure, and the program against it.
+    Azure,
     /// The package in guests.
     Vm,
 }
 
 /// Runs `rings`, or all of them in order, and stops at the first that fails.
 pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
-    let all = [Ring::Check, Ring::Unit, Ring::Cli, Ring::Namespaces, Ring::Vm];
+    let all = [Ring::Check, Ring::Unit, Ring::Cli, Ring::Namespaces, Ring::Azure, Ring::Vm];
     for ring in if rings.is_empty() { &all[..] } else { rings } {
         let start = Instant::now();
         match ring {
@@ -39,6 +41,7 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
                 host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
                 nextest(&["--package", "namespaces"], None)?;
             }
+            Ring::Azure => nextest(&["--package", "azure"], None)?,
             Ring::Vm => {
                 // The older release has an older kernel, systemd and cloud-init.
                 image::build(vm::Suite::Trixie, false)?;
