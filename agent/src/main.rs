@@ -26,9 +26,7 @@ fn main() -> ExitCode {
             };
             brain::run(config, mode)
         }
-        Command::Worker => {
-            child::run(|| brain::read(config).map(|loaded| loaded.settings).map_err(|p| p.summary)).map(|()| 0)
-        }
+        Command::Worker => child::run(config).map(|()| 0),
         Command::Status(arguments) => Ok(cli::status::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Config(ConfigCommand::Check { file }) => {

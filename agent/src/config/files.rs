@@ -60,6 +60,13 @@ pub(super) fn read_all(path: &Path, trust: Trust) -> Files {
     files
 }
 
+/// The text of one file; nothing when it is not there, not believed, or no text.
+pub(super) fn read_one(path: &Path, trust: Trust) -> Option<String> {
+    let mut files = Files::default();
+    files.take(path.to_owned(), open(path), trust);
+    files.read.pop().map(|(_, text)| text)
+}
+
 impl Files {
     fn mistake(&mut self, path: &Path, message: String) {
         self.mistakes.push(Mistake::new(Place::of_file(path), message));

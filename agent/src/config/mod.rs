@@ -7,6 +7,7 @@
 mod check;
 mod files;
 pub mod fragment;
+mod kept;
 pub mod options;
 mod place;
 pub mod settings;
@@ -14,6 +15,7 @@ mod spelling;
 mod value;
 
 pub use files::Trust;
+pub use kept::{InForce, in_force, keep};
 pub(crate) use place::is_hidden;
 pub use place::{Given, Mistake, Place, Places, Position};
 pub use settings::Settings;
@@ -43,7 +45,12 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake of every file, in the order of the files and lines.
 pub fn load(path: &Path, trust: Trust) -> Result<Loaded, Vec<Mistake>> {
-    let files::Files { read, mistakes, notes } = files::read_all(path, trust);
+    from_files(files::read_all(path, trust))
+}
+
+/// The configuration that these files give.
+fn from_files(files: files::Files) -> Result<Loaded, Vec<Mistake>> {
+    let files::Files { read, mistakes, notes } = files;
     let order: Vec<PathBuf> = read.iter().map(|(path, _)| path.clone()).collect();
     let mut findings = check::Findings { mistakes, notes };
     // What could not be read may say anything.

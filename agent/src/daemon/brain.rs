@@ -1,11 +1,10 @@
 //! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
 
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
+use super::orders::{self, Kept, Orders};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, LOGIN, Reply, Request};
 use super::trigger::{self, Trigger};
-use crate::config::{self, Loaded, Settings, Trust};
-use crate::problem::Problem;
 use crate::status::model::{Health, ShareState, Status, UserState};
 use crate::status::{publish, sentence};
 use crate::sys::clock::{boot_id, boottime};
@@ -47,33 +46,6 @@ pub enum Mode {
         /// As JSON.
         json: bool,
     },
-}
-
-/// Reads the configuration as root's orders.
-///
-/// # Errors
-/// The first mistake, as a problem.
-pub fn read(path: &Path) -> Result<Loaded, Problem> {
-    config::load(path, Trust::Root).map_err(|mistakes| {
-        let more = mistakes.len().saturating_sub(1);
-        let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
-        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-        let summary =
-            format!("The configuration has a mistake: {first}{more}. What is mounted stays; nobody new is connected.");
-        let remedy = "Mend it, see: sudo dsvm-agent config check. It is read again by itself.";
-        Problem::new("config.mistake", summary, remedy)
-    })
-}
-
-/// The settings to be in force, if any, and what is wrong with the configuration. What is worth knowing is logged.
-fn load(path: &Path) -> (Option<Settings>, Option<Problem>) {
-    match read(path) {
-        Ok(loaded) => {
-            loaded.notes.iter().for_each(|note| tracing::info!("{note}"));
-            (Some(loaded.settings), None)
-        }
-        Err(problem) => (None, Some(problem)),
-    }
 }
 
 /// Runs the brain on the launcher's socket, which is standard input. Returns the exit code.
@@ -124,13 +96,14 @@ struct Brain {
 
 impl Brain {
     fn new(config: &Path, client: Client, mode: Mode) -> Self {
-        let (settings, mistake) = load(config);
+        let Orders { settings, mistake, kept } = orders::read(config);
+        orders::log_notes(config);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             config: config.to_owned(),
             mode,
             client,
-            engine: Engine::new(settings.unwrap_or_default(), mistake, random::seed()),
+            engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
             identity: Identity { host, boot_id: boot_id(), started: SystemTime::now() },
             since: Since::default(),
             waiters: Vec::new(),
@@ -230,26 +203,26 @@ impl Brain {
             return;
         }
         self.config_seen = Instant::now();
-        // Quietly: what is worth knowing was said when it came into force.
-        let changed = match read(&self.config) {
-            Ok(loaded) => self.engine.mistake.is_some() || loaded.settings != self.engine.settings,
-            Err(mistake) => self.engine.mistake.as_ref() != Some(&mistake),
-        };
-        if changed {
+        let now = orders::read(&self.config);
+        let differs = now.settings.is_some_and(|s| s != self.engine.settings);
+        if differs || now.mistake != self.engine.mistake {
             self.reload();
         }
     }
 
     fn reload(&mut self) {
         self.config_seen = Instant::now();
-        let (settings, mistake) = load(&self.config);
-        self.engine.mistake = mistake;
+        let Orders { settings, mistake, kept } = orders::read(&self.config);
+        if mistake.is_none() {
+            orders::log_notes(&self.config);
+        }
+        (self.engine.mistake, self.engine.kept) = (mistake.clone(), kept);
         if let Some(settings) = settings.filter(|s| *s != self.engine.settings) {
             tracing::info!("the configuration changed and is in force");
             let (under_way, stuck) =
                 (std::mem::take(&mut self.engine.under_way), std::mem::take(&mut self.engine.stuck));
             let mut named = std::mem::take(&mut self.engine.users.named);
-            self.engine = Engine::new(settings, None, random::seed());
+            self.engine = Engine { kept, ..Engine::new(settings, mistake, random::seed()) };
             self.engine.users.named.append(&mut named);
             (self.engine.under_way, self.engine.stuck) = (under_way, stuck);
             self.settled = false;
@@ -347,6 +320,10 @@ impl Brain {
     }
 
     fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
+        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+            self.engine.kept = Kept::Yes;
+            self.start(Job::KeepSettings);
+        }
         for step in &decision.steps {
             if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
                 break;
@@ -355,15 +332,19 @@ impl Brain {
             if !self.engine.has_room(&job) {
                 continue;
             }
-            match self.client.start(job.clone()) {
-                Ok(id) => {
-                    if matches!(job, Job::Accounts { .. }) {
-                        self.engine.users.changed = false;
-                    }
-                    self.engine.under_way.insert(id, job);
+            self.start(job);
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        match self.client.start(job.clone()) {
+            Ok(id) => {
+                if matches!(job, Job::Accounts { .. }) {
+                    self.engine.users.changed = false;
                 }
-                Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
+                self.engine.under_way.insert(id, job);
             }
+            Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The pass without its effects: facts in, jobs out, answers into memory. Nothing here touches the machine.
 
+use super::orders::Kept;
 use crate::config::Settings;
 use crate::config::settings::Share;
 use crate::problem::Problem;
@@ -83,6 +84,8 @@ pub struct Engine {
     pub settings: Settings,
     /// Why the configuration on disk is not in force.
     pub mistake: Option<Problem>,
+    /// Whether the settings in force are kept for when the files have a mistake.
+    pub kept: Kept,
     /// The share.
     pub share: ShareMemory,
     /// The users.
@@ -99,7 +102,8 @@ impl Engine {
     /// An engine that knows nothing yet.
     pub fn new(settings: Settings, mistake: Option<Problem>, seed: u64) -> Self {
         let (share, users) = (ShareMemory::default(), UserMemory::default());
-        Self { settings, mistake, share, users, under_way: BTreeMap::new(), stuck: BTreeMap::new(), seed }
+        let kept = Kept::Yes;
+        Self { settings, mistake, kept, share, users, under_way: BTreeMap::new(), stuck: BTreeMap::new(), seed }
     }
 
     /// Decides what a pass does now.
@@ -324,6 +328,7 @@ impl Engine {
                     }
                 }
             }
+            (Job::KeepSettings, result) => self.kept = self.kept.took(result.map(drop), now),
             (Job::Identity { .. }, _) => {}
         }
     }
@@ -339,6 +344,7 @@ impl Engine {
             .chain(self.users.held.values().map(|h| h.again))
             .chain(self.users.users.values().filter_map(|r| Some(r.last_present? + self.settings.workspace.linger)))
             .chain([self.share.next_try])
+            .chain(self.kept.again())
             .chain(probe)
             .filter(|at| *at > now)
             .min();

@@ -6,6 +6,7 @@
 
 pub mod brain;
 pub mod engine;
+pub mod orders;
 pub mod plan;
 pub mod report;
 pub mod request;

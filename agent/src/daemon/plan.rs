@@ -1,7 +1,7 @@
 //! `plan`: the steps that passes would take now, to the end, found by looking for real and acting in thought only.
 
-use super::brain::read;
 use super::engine::{Decision, Engine, Facts, Step};
+use super::orders;
 use crate::config::settings::{Kind, Share, Source};
 use crate::problem::Problem;
 use crate::share::model::{GUARD_SOURCE, Probe, ROOT, Step as ShareStep};
@@ -38,11 +38,8 @@ struct Plan {
 /// # Errors
 /// In words, when looking fails.
 pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, String> {
-    let (settings, mistake) = match read(config) {
-        Ok(loaded) => (loaded.settings, None),
-        Err(problem) => (Default::default(), Some(problem)),
-    };
-    let mut engine = Engine::new(settings, mistake, 0);
+    let orders = orders::read(config);
+    let mut engine = Engine::new(orders.settings.unwrap_or_default(), orders.mistake, 0);
     let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
     let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), None).ok();
     let mounts = mountinfo::read().map_err(|e| e.to_string());
@@ -177,7 +174,7 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
             }
         }
         Step::User(UserStep::Detach { directory, .. }) => {
-            let gone = decision.mounted.users.iter().find(|m| m.directory == *directory).map(|m| m.id);
+            let gone = decision.mounted.users.iter().find(|m| m.directory == *directory).map(|m| m.mount.id);
             mounts.retain(|m| Some(m.id) != gone);
         }
         _ => {}

@@ -22,8 +22,8 @@ macro_rules! problems {
 
 problems! {
     "config.mistake":
-        "The configuration on disk has a mistake. What was in force before stays in force; after a restart of the agent \
-         nobody new is connected.";
+        "The configuration on disk has a mistake. What was in force before stays in force until it is mended, also after \
+         a restart of the agent. At a boot with a mistake nobody is connected.";
         "Mend it: sudo dsvm-agent config check names file, line and column. It is read again by itself.";
 
     "share.unconfigured":

@@ -1,6 +1,7 @@
 //! The share's words as plain data.
 
 use crate::problem::Problem;
+use crate::sys::mountinfo::Mount;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -73,29 +74,24 @@ pub struct RootMount {
 /// One user's mount in the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserMount {
-    /// Its id.
-    pub id: u64,
     /// Its directory, relative to the mount point.
     pub directory: PathBuf,
-    /// The owner that it gives to everything, where the file system has such an option (SMB).
-    pub uid: Option<u32>,
-    /// What is mounted, as the kernel shows it.
-    pub source: String,
-    /// The directory of the file system that is its root.
-    pub root: PathBuf,
-    /// Options of the file system.
-    pub options: String,
-    /// Attributes of the mount.
-    pub attributes: String,
+    /// The mount, as the kernel shows it.
+    pub mount: Mount,
     /// Something that is not the agent's is mounted on it or in it.
     pub carries: bool,
 }
 
 impl UserMount {
+    /// The owner that it gives to everything, where the file system has such an option (SMB).
+    pub fn uid(&self) -> Option<u32> {
+        self.mount.option("uid").and_then(|u| u.parse().ok())
+    }
+
     /// Whether the directory that it shows was removed on the share. The kernel says so (d_path) of a directory of
     /// this machine's; of a server's it does not know.
     pub fn is_removed(&self) -> bool {
-        self.root.to_string_lossy().ends_with("//deleted")
+        self.mount.root.to_string_lossy().ends_with("//deleted")
     }
 }
 

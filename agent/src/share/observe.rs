@@ -28,23 +28,10 @@ pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
             && mount.target != share.mount_point
         {
             let carries = mounts.iter().any(|m| m.parent == mount.id);
-            out.users.push(user(below, mount, carries));
+            out.users.push(UserMount { directory: below.to_owned(), mount: mount.clone(), carries });
         }
     }
     out
-}
-
-fn user(below: &Path, mount: &Mount, carries: bool) -> UserMount {
-    UserMount {
-        id: mount.id,
-        directory: below.to_owned(),
-        uid: mount.option("uid").and_then(|u| u.parse().ok()),
-        source: mount.source.to_string_lossy().into_owned(),
-        root: mount.root.clone(),
-        options: mount.options.clone(),
-        attributes: mount.attributes.clone(),
-        carries,
-    }
 }
 
 /// Where a local directory lies: the device, and the directory on it. The mounts are gone through as the kernel does.
@@ -126,7 +113,10 @@ mod tests {
         let seen = look(&format!("{GUARD}{alice}{root}"));
         assert_eq!(seen.guard, Some(5));
         assert_eq!(seen.users.len(), 1);
-        assert_eq!((seen.users[0].directory.as_path(), seen.users[0].uid), (Path::new("notebooks/alice"), Some(1002)));
+        assert_eq!(
+            (seen.users[0].directory.as_path(), seen.users[0].uid()),
+            (Path::new("notebooks/alice"), Some(1002))
+        );
         let root = seen.root.unwrap();
         assert_eq!(root.protocol.as_deref(), Some("SMB 3.1.1, encrypted"));
         assert_eq!(root.address, Some("10.0.0.4".parse().unwrap()));
@@ -168,7 +158,7 @@ mod tests {
         let over = "9 7 0:13 / /data/notebooks/alice rw,nosuid,nodev - fuse.sshfs far rw\n";
         for inside in [fuse, over] {
             let seen = look(&format!("{GUARD}{alice}{inside}"));
-            assert_eq!(seen.users.iter().map(|u| (u.id, u.carries)).collect::<Vec<_>>(), [(7, true)]);
+            assert_eq!(seen.users.iter().map(|u| (u.mount.id, u.carries)).collect::<Vec<_>>(), [(7, true)]);
         }
         assert!(!look(&format!("{GUARD}{alice}")).users[0].carries);
         let covered = look(&format!("{GUARD}{alice}10 5 0:14 / /data rw - cifs //h/old rw\n"));

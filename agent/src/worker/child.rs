@@ -1,6 +1,8 @@
 //! A worker's life: hide, read the job, give up what it does not need, do it, answer, end.
 
 use super::job::{Answer, Job, Privilege};
+use super::launcher::LAST_GOOD;
+use crate::config;
 use crate::config::settings::{Kind, Settings};
 use crate::share::act as share;
 use crate::share::model::{Attempt, Failure};
@@ -10,14 +12,14 @@ use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
 use std::path::{Component, Path};
 
-/// Runs the job on standard input and writes the answer to standard output. `settings` reads the configuration, which
-/// some jobs do, before privileges are given up.
+/// Runs the job on standard input and writes the answer to standard output. `config` is the configuration's file, which
+/// some jobs read before privileges are given up.
 ///
 /// The numbers of the agent's own user come first in the job's envelope, since it cannot be looked up here.
 ///
 /// # Errors
 /// In words, when not even an answer can be given.
-pub fn run(settings: impl FnOnce() -> Result<Settings, String>) -> Result<(), String> {
+pub fn run(config: &Path) -> Result<(), String> {
     let parent = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
     let text = |what: &str, e: rustix::io::Errno| format!("{what}: {e}");
     process::hide().map_err(|e| text("PR_SET_DUMPABLE", e))?;
@@ -28,7 +30,11 @@ pub fn run(settings: impl FnOnce() -> Result<Settings, String>) -> Result<(), St
     std::io::stdin().take(super::wire::LIMIT as u64).read_to_end(&mut envelope).map_err(|e| e.to_string())?;
     let (job, own): (Job, (u32, u32)) = serde_json::from_slice(&envelope).map_err(|e| e.to_string())?;
     let _ = rustix::thread::set_name(job.process_name());
-    let answer = match prepared(&job, own, parent, settings) {
+    let answer = match prepared(&job, own, parent, config) {
+        Ok(_) if job == Job::KeepSettings => match config::keep(config, Path::new(LAST_GOOD), own.1) {
+            Ok(()) => Answer::Done,
+            Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
+        },
         Ok(settings) => perform(&job, &settings),
         Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
     };
@@ -38,14 +44,8 @@ pub fn run(settings: impl FnOnce() -> Result<Settings, String>) -> Result<(), St
 }
 
 /// Reads the configuration where the job needs it, then gives up everything that it does not need.
-fn prepared(
-    job: &Job,
-    own: (u32, u32),
-    parent: i32,
-    settings: impl FnOnce() -> Result<Settings, String>,
-) -> Result<Settings, String> {
-    let needs_settings = !matches!(job, Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe);
-    let settings = if needs_settings { settings()? } else { Settings::default() };
+fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Settings, String> {
+    let settings = if job.needs_settings() { settings(config)? } else { Settings::default() };
     match job.privilege() {
         Privilege::Nobody => process::become_user(own.0, own.1, &[own.1], parent),
         Privilege::User(person) => process::become_user(person.uid(), person.gid(), person.groups(), parent),
@@ -53,6 +53,14 @@ fn prepared(
     }
     .map_err(|e| format!("privileges could not be given up: {e}"))?;
     Ok(settings)
+}
+
+/// The settings in force: while the files have a mistake, those before it.
+fn settings(config: &Path) -> Result<Settings, String> {
+    let mistake = |m: Vec<config::Mistake>| m.first().map(ToString::to_string).unwrap_or_default();
+    config::in_force(config, Path::new(LAST_GOOD))
+        .map(|now| now.loaded.settings)
+        .map_err(|m| format!("the configuration has a mistake: {}", mistake(m)))
 }
 
 fn keep(capabilities: CapabilitySet) -> Result<(), rustix::io::Errno> {
@@ -79,6 +87,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
     }
     match job {
+        Job::KeepSettings => Err(Failure::said(Attempt::Worker, "it takes no settings")),
         Job::Identity { name } => {
             let user = users::get_user_by_name(name);
             Ok(Answer::Identity { ids: user.map(|u| (u.uid(), u.primary_group_id())) })

@@ -182,7 +182,7 @@ async fn finish(mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, F
 /// What a job that never answered was trying.
 fn attempt_of(job: &Job) -> Attempt {
     match job {
-        Job::Identity { .. } | Job::Accounts { .. } | Job::Link { .. } => Attempt::Worker,
+        Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Link { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,

@@ -20,6 +20,8 @@ pub enum Job {
         /// Its name.
         name: String,
     },
+    /// Keep the configuration for as long as its files have a mistake: see [`crate::config::keep`].
+    KeepSettings,
     /// Ask the name services for everybody in a range of ids, and for some names.
     Accounts {
         /// Smallest id.
@@ -96,6 +98,7 @@ impl Job {
     pub fn target(&self) -> String {
         match self {
             Job::Identity { .. } | Job::Accounts { .. } => "accounts".to_owned(),
+            Job::KeepSettings => "settings".to_owned(),
             Job::Reach { .. } => "server".to_owned(),
             Job::LayGuard | Job::MountPoints { .. } => "guard".to_owned(),
             Job::MountRoot { .. } => "root".to_owned(),
@@ -111,6 +114,7 @@ impl Job {
     pub fn process_name(&self) -> &'static std::ffi::CStr {
         match self {
             Job::Identity { .. } | Job::Accounts { .. } => c"dsvm:accounts",
+            Job::KeepSettings => c"dsvm:settings",
             Job::Reach { .. } => c"dsvm:reach",
             Job::LayGuard => c"dsvm:guard",
             Job::MountPoints { .. } => c"dsvm:points",
@@ -126,7 +130,7 @@ impl Job {
     /// After this the worker is killed.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(match self {
-            Job::Identity { .. } => 5,
+            Job::Identity { .. } | Job::KeepSettings => 5,
             Job::Accounts { .. } | Job::Attach { .. } => 30,
             Job::Reach { .. } => 15,
             Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
@@ -142,6 +146,8 @@ impl Job {
         let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;
         match self {
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } => Privilege::Nobody,
+            // The main process's group may read what is kept.
+            Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
             Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
             // cifs opens its socket with the mounter's rights; NFS may want a low port.
@@ -151,6 +157,14 @@ impl Job {
             Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
             Job::Link { person, .. } => Privilege::User(person.clone()),
         }
+    }
+
+    /// Whether the worker reads the settings in force first.
+    pub fn needs_settings(&self) -> bool {
+        !matches!(
+            self,
+            Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe
+        )
     }
 
     /// The directories that it speaks of, relative to the share or the mount point.

@@ -36,6 +36,9 @@ pub const USER: &str = "dsvm-agent";
 /// Everything of the agent's that does not outlive the boot.
 pub const RUN: &str = "/run/dsvm-agent";
 
+/// The last configuration without a mistake, below [`RUN`].
+pub const LAST_GOOD: &str = "/run/dsvm-agent/last-good.json";
+
 /// What the launcher is started for.
 #[derive(Debug, Clone)]
 pub struct Options {

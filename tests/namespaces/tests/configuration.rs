@@ -46,7 +46,6 @@ fn a_mistake_leaves_in_force_what_was() {
 }
 
 #[test]
-#[ignore = "not so yet: the helper processes read the configuration themselves, and refuse to work by a wrong one"]
 fn a_mistake_stops_nobody_from_being_served() {
     let Some(vm) = machine() else { return };
     vm.configure("");
@@ -57,6 +56,41 @@ fn a_mistake_stops_nobody_from_being_served() {
     vm.log_in("grace").ok();
     wait_for("users are served all the same", SOON, || vm.is_mounted("notebooks/grace"));
     assert_eq!(agent.problems(), ["config.mistake"]);
+}
+
+#[test]
+fn what_was_in_force_outlives_the_agent_but_not_its_own_mending() {
+    let Some(vm) = machine() else { return };
+    vm.configure("[workspace]\nexclude = [\"grace\"]\n");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let kept = "/run/dsvm-agent/last-good.json";
+    wait_for("the configuration is kept", SOON, || vm.exists(kept));
+    assert_eq!(vm.sh(&format!("stat -c '%U:%G %a' {kept}")).ok(), "root:dsvm-agent 640");
+    vm.configure("[workspace]\nlingers = \"1s\"\n");
+    agent.wait_problem("config.mistake");
+    // The main process alone, then the whole agent.
+    vm.sh(&format!("kill -KILL {}", agent.brain())).ok();
+    agent.wait_problem("config.mistake");
+    // A log-in while nobody listens is let through at once: another one comes.
+    let logs_in = || vm.log_in("ada").success() && vm.is_mounted("notebooks/ada");
+    wait_for("ada is served", SOON, logs_in);
+    assert_eq!(agent.stop(), 0);
+    vm.sh("umount /srv/data/notebooks/ada; rm -r /home/ada/notebooks").ok();
+    let agent = vm.agent_start();
+    agent.wait_problem("config.mistake");
+    wait_for("ada is served", SOON, || logs_in() && vm.exists("/home/ada/notebooks/remote"));
+    agent.wait_looked();
+    assert_eq!(agent.status()["counts"]["users"], 1, "grace is left out, as before");
+    assert_eq!(agent.problems(), ["config.mistake"]);
+    assert!(vm.sh("dsvm-agent plan").ok().contains("config.mistake"));
+    // Nothing but what is right is in force in the end.
+    vm.configure("");
+    wait_for("grace is served", SOON, || agent.status()["counts"]["ready"] == 2);
+    agent.wait_no_problem();
+    wait_for("the new one is kept", SOON, || !vm.read(kept).contains("exclude"));
+    vm.sh("rm /etc/dsvm-agent/agent.toml").ok();
+    wait_for("no configuration is no mistake", SOON, || agent.status()["health"] == "unconfigured");
 }
 
 #[test]

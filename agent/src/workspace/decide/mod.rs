@@ -1,0 +1,168 @@
+//! Who is served, what is missing for them, and what is wrong, as pure functions of facts, memory and time.
+
+mod problems;
+mod served;
+
+pub use problems::{UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems};
+pub use served::{is_served, take_accounts};
+
+use super::memory::{Memory, Record, Topic};
+use super::model::Step;
+use crate::config::settings::{MountWhen, Settings, Workspace};
+use crate::share::model::{Mounted, UserMount, View};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often the link of a user who is here is looked at.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// How often the name services are asked without a reason.
+pub const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// So many users in one worker.
+const BATCH: usize = 64;
+
+/// Which of the users' jobs are under way: by name, `None` for the batch jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Busy {
+    /// Mount points are being made.
+    pub points: bool,
+    /// Directories are being made.
+    pub directories: bool,
+    /// These users' links are being made.
+    pub links: BTreeSet<String>,
+    /// These directories are being mounted or unmounted.
+    pub mounts: BTreeSet<std::path::PathBuf>,
+}
+
+/// Forgets what was wrong and is so no longer, although nothing was done about it: a mount that came or went otherwise,
+/// or is not wanted any more, a mount point that was found.
+pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, guard: Option<u64>, now: Duration) {
+    let is_mounted = |directory: &Path| mounted.users.iter().any(|m| m.directory == directory);
+    memory.held.retain(|directory, _| is_mounted(directory));
+    for record in memory.users.values_mut().filter(|r| !r.troubles.is_empty()) {
+        if is_wanted(workspace, record, now) == is_mounted(Path::new(&record.directory)) {
+            record.troubles.remove(&Topic::Mount);
+        }
+        if guard.is_some() && record.point == guard {
+            record.troubles.remove(&Topic::Point);
+        }
+    }
+}
+
+/// Brings memory up to who is here.
+pub fn refresh(memory: &mut Memory, present: Option<&BTreeSet<u32>>, now: Duration) {
+    for record in memory.users.values_mut() {
+        if present.is_none_or(|p| p.contains(&record.account.uid)) {
+            record.last_present = Some(now);
+        }
+    }
+}
+
+/// Notes the mount points that were found in this guard: after a restart they need not be made again.
+pub fn find_points(memory: &mut Memory, guard: Option<u64>, points: &BTreeSet<std::path::PathBuf>) {
+    for record in memory.users.values_mut().filter(|r| r.point != guard) {
+        if points.contains(Path::new(&record.directory)) {
+            record.point = guard;
+        }
+    }
+}
+
+/// The steps that a pass takes now.
+pub fn decide(
+    settings: &Settings,
+    share: &View,
+    mounted: &Mounted,
+    memory: &Memory,
+    busy: &Busy,
+    now: Duration,
+) -> Vec<Step> {
+    let mut steps = detach(&settings.workspace, mounted, memory, busy, now);
+    if share.guard.is_none() {
+        return steps;
+    }
+    let unpointed = |r: &&Record| r.point != share.guard && r.due(Topic::Point, now);
+    if !busy.points {
+        batch(memory, unpointed, |names| steps.push(Step::MountPoints { names }));
+    }
+    if share.usable.is_some() && !busy.directories {
+        let unmade = |r: &&Record| r.made != share.usable && r.due(Topic::Directory, now);
+        batch(memory, unmade, |names| steps.push(Step::Directories { names }));
+    }
+    let (mut of_these, mut of_others) = (Vec::new(), Vec::new());
+    for (name, record) in &memory.users {
+        let present = record.last_present == Some(now);
+        if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
+            // Whoever is here comes first.
+            let here = record.is_here(settings.workspace.linger, now);
+            if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.clone() });
+        }
+        if share.usable.is_some() && wants_mount(&settings.workspace, record, share, mounted, busy, now) {
+            steps.push(Step::Attach { name: name.clone(), address: share.address });
+        }
+    }
+    steps.append(&mut of_these);
+    steps.append(&mut of_others);
+    steps
+}
+
+fn batch(memory: &Memory, wanted: impl Fn(&&Record) -> bool, mut push: impl FnMut(Vec<String>)) {
+    let names: Vec<String> = memory.users.values().filter(wanted).take(BATCH).map(|r| r.account.name.clone()).collect();
+    if !names.is_empty() {
+        push(names);
+    }
+}
+
+fn wants_mount(
+    workspace: &Workspace,
+    record: &Record,
+    share: &View,
+    mounted: &Mounted,
+    busy: &Busy,
+    now: Duration,
+) -> bool {
+    let directory = Path::new(&record.directory);
+    is_wanted(workspace, record, now)
+        && record.made == share.usable
+        && record.point == share.guard
+        && record.due(Topic::Mount, now)
+        && !mounted.users.iter().any(|m| m.directory == directory)
+        && !busy.mounts.contains(directory)
+}
+
+/// Whether a user's directory is to be mounted, as far as it depends on them.
+fn is_wanted(workspace: &Workspace, record: &Record, now: Duration) -> bool {
+    workspace.mount == MountWhen::Always || record.is_here(workspace.linger, now)
+}
+
+/// Mounts that are nobody's, somebody else's, or no longer wanted. A name may be given to another number: a mount that
+/// was made for the old one must not stay a moment longer than it is used.
+fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy, now: Duration) -> Vec<Step> {
+    if !memory.known {
+        return Vec::new();
+    }
+    let owner = |m: &UserMount| memory.users.values().find(|r| Path::new(&r.directory) == m.directory);
+    let why = |m: &UserMount| match owner(m) {
+        None => Some("the user is gone or not served"),
+        Some(r) if m.uid().is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
+        Some(_) if m.is_removed() => Some("its directory was removed on the share"),
+        Some(r) if r.is_foreign() => Some("the directory belongs to another uid"),
+        Some(r) => (!is_wanted(workspace, r, now)).then_some("the user is not here"),
+    };
+    let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|h| now < h.again);
+    let free = |m: &&UserMount| !m.carries && !busy.mounts.contains(&m.directory) && !held(m);
+    mounted
+        .users
+        .iter()
+        .filter(free)
+        .filter_map(|m| Some(Step::Detach { directory: m.directory.clone(), why: why(m)? }))
+        .collect()
+}
+
+/// How long to wait after the `failures`th failure in a row.
+pub fn pause(failures: u32, jitter: u64) -> Duration {
+    let base = Duration::from_secs(5 << failures.min(6)).min(Duration::from_secs(300));
+    base + base * u32::try_from(jitter % 200).unwrap_or(0) / 1000
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What is wrong for a user, in words that a person understands.
+
+use crate::config::settings::Share;
+use crate::problem::Problem;
+use crate::share::decide::differs;
+use crate::share::model::{Attempt, Failure, Mounted, UserMount};
+use crate::share::options::{self, For};
+use crate::workspace::memory::{Memory, Record};
+use crate::workspace::model::{Account, Directory, Link};
+use std::path::Path;
+
+/// The code of the problem that a directory belongs to another number.
+pub const UID_DIFFERS: &str = "workspace.uid-differs";
+
+/// Problems of users, and of the mounts that they have.
+pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Problem> {
+    let mut out: Vec<Problem> = memory.refused.clone();
+    for record in memory.users.values() {
+        out.extend(record.troubles.values().filter_map(|t| t.problem.clone()));
+        let mount = mounted.users.iter().find(|m| m.directory == Path::new(&record.directory));
+        out.extend(mount.filter(|m| m.is_removed()).map(|_| removed(&record.account.name)));
+        let differences = mount.map(|m| mount_differences(share, record, m)).unwrap_or_default();
+        if !differences.is_empty() {
+            out.push(
+                differs(&format!("{}'s notebooks", record.account.name), &differences).about(&record.account.name),
+            );
+        }
+    }
+    if let Some(failure) = &memory.unknown {
+        let summary = format!("The machine's users cannot be asked for: {}.", failure.words());
+        let remedy = "Users known before stay served. Check the name services: getent passwd";
+        out.push(Problem::new("workspace.users-unknown", summary, remedy));
+    }
+    out
+}
+
+/// A directory that somebody removed while it was mounted: nothing can be saved in it any more.
+fn removed(name: &str) -> Problem {
+    let summary =
+        format!("The directory of {name} was removed on the share while it was open here. Nothing can be saved in it.");
+    let remedy = "A new one comes when the old one is left: close what is open in it (terminals, notebooks). \
+                  What was in it: look for a snapshot of the share.";
+    Problem::new("workspace.directory-removed", summary, remedy).about(name)
+}
+
+fn mount_differences(share: &Share, record: &Record, mount: &UserMount) -> Vec<String> {
+    let whom = For::User { uid: record.account.uid, gid: record.account.gid };
+    options::differences(share, whom, &mount.mount)
+}
+
+pub(super) fn unwritable(name: &str) -> Problem {
+    let summary = "This user's name is too long, or not text, to be written as a directory's name on the share.";
+    Problem::new("workspace.name", summary, "Rename the account, or list it in [workspace] exclude.").about(name)
+}
+
+/// What a failed step means for one user.
+pub fn failed(name: &str, failure: &Failure) -> Problem {
+    let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.words());
+    Problem::new("workspace.not-mounted", summary, "It is tried again by itself. If it lasts: sudo dsvm-agent doctor")
+        .about(name)
+}
+
+/// A home that does not answer.
+pub fn home_silent(name: &str, failure: &Failure) -> Problem {
+    let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.words());
+    Problem::new(
+        "workspace.home-silent",
+        summary,
+        "Check the file system that the home is on. It is tried again by itself.",
+    )
+    .about(name)
+}
+
+/// What a user's directory on the share means; nothing when it is right.
+pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -> Option<Problem> {
+    let name = &account.name;
+    let problem = match seen {
+        Directory::Ready { .. } => return None,
+        Directory::Missing => failed(name, &Failure::call(Attempt::Directory, rustix::io::Errno::NOENT)),
+        Directory::Occupied => Problem::new(
+            "workspace.directory-occupied",
+            format!("On the share, {directory} is no directory. It was not touched and not followed."),
+            format!("Look at who put it there; move it away, then {name} gets a directory."),
+        ),
+        Directory::Foreign { uid } => Problem::new(
+            UID_DIFFERS,
+            format!("{name} is uid {} here; on the share, {directory} belongs to uid {uid}. Not opened.", account.uid),
+            format!("Give {name} uid {uid} on every VM, then start a fresh VM. Do not chown the share."),
+        ),
+        Directory::Failed { failure } => failed(name, failure),
+    };
+    Some(problem.about(name))
+}
+
+/// What lies where the link belongs, as a problem; nothing when it is right.
+pub fn link_problem(account: &Account, link: &str, seen: &Link) -> Option<Problem> {
+    let name = &account.name;
+    let import = format!(
+        "Move it away (mv ~/{link} ~/{link}.local), or ask an administrator to; the link is made by itself then."
+    );
+    let problem = match seen {
+        Link::Right { .. } | Link::NoHome => return None,
+        Link::Missing => Problem::new(
+            "workspace.link-missing",
+            format!("~/{link} of {name} is not there yet."),
+            "It is made by itself.",
+        ),
+        Link::Elsewhere { target } => Problem::new(
+            "workspace.link-elsewhere",
+            format!("~/{link} of {name} leads to {}, not to the share. Nothing was touched.", target.display()),
+            import,
+        ),
+        Link::Directory { entries } => Problem::new(
+            "workspace.link-occupied",
+            format!(
+                "~/{link} is {name}'s own directory ({}), not the share. Nothing was touched; nothing in it is on the share.",
+                count(*entries)
+            ),
+            import,
+        ),
+        Link::Other => Problem::new(
+            "workspace.link-occupied",
+            format!("~/{link} of {name} is a file, not the link to the share. Nothing was touched."),
+            import,
+        ),
+        Link::Blocked { path, errno } => Problem::new(
+            "workspace.home-blocked",
+            format!(
+                "The link cannot be made in the home of {name}: {}: {}.",
+                path.display(),
+                std::io::Error::from_raw_os_error(*errno)
+            ),
+            "Put it right as that user; it is tried again by itself.",
+        ),
+    };
+    Some(problem.about(name))
+}
+
+fn count(entries: u64) -> String {
+    match entries {
+        0 => "empty".to_owned(),
+        1 => "1 entry".to_owned(),
+        n if n >= crate::workspace::act::COUNTED => format!("{n} entries or more"),
+        n => format!("{n} entries"),
+    }
+}

@@ -1,0 +1,300 @@
+//! Tables and properties of what is decided for users.
+
+use super::*;
+use crate::share::model::{Attempt, Failure, ShareState};
+use crate::sys::mountinfo::Mount;
+use crate::workspace::memory::Held;
+use crate::workspace::model::{Account, Directory, Link};
+use proptest::prelude::*;
+use rustix::io::Errno;
+
+const NOW: Duration = Duration::from_secs(1000);
+const VIEW: View =
+    View { state: ShareState::Mounted, guard: Some(5), usable: Some(7), address: None, problems: Vec::new() };
+
+fn account(name: &str, uid: u32) -> Account {
+    Account {
+        name: name.to_owned(),
+        uid,
+        gid: uid,
+        groups: vec![uid],
+        group_names: Vec::new(),
+        home: format!("/home/{name}").into(),
+        shell: "/bin/bash".into(),
+    }
+}
+
+/// Alice, linked, with a directory, and not here.
+fn memory() -> Memory {
+    let mut memory = Memory::default();
+    take_accounts(&mut memory, &Settings::default(), vec![account("alice", 1001)], &[], 1000, NOW);
+    let alice = memory.users.get_mut("alice").unwrap();
+    (alice.point, alice.made, alice.linked) = (Some(5), Some(7), Some(NOW));
+    memory
+}
+
+fn mount(directory: &str) -> Mounted {
+    let mount = UserMount {
+        directory: directory.into(),
+        mount: Mount {
+            id: 9,
+            parent: 5,
+            device: "0:9".to_owned(),
+            root: "/".into(),
+            target: Path::new("/data").join(directory),
+            attributes: "rw,nosuid,nodev".to_owned(),
+            fs_type: "tmpfs".to_owned(),
+            source: "share".into(),
+            options: String::new(),
+        },
+        carries: false,
+    };
+    Mounted { guard: Some(5), users: vec![mount], ..Mounted::default() }
+}
+
+fn steps(memory: &Memory, mounted: &Mounted, linger: u64, now: Duration) -> Vec<Step> {
+    let mut settings = Settings::default();
+    settings.workspace.linger = Duration::from_secs(linger);
+    decide(&settings, &VIEW, mounted, memory, &Busy::default(), now)
+}
+
+#[test]
+fn the_systems_accounts_are_known_and_not_served() {
+    let mut memory = Memory::default();
+    let mut no_one = account("dave", 1004);
+    no_one.gid = 0;
+    let accounts = vec![account("alice", 1001), account("root", 0), account("postgres", 110), no_one];
+    take_accounts(&mut memory, &Settings::default(), accounts, &[], 1000, NOW);
+    assert_eq!(memory.users.keys().collect::<Vec<_>>(), ["alice"]);
+    assert_eq!(memory.unserved.iter().collect::<Vec<_>>(), ["dave", "postgres", "root"]);
+}
+
+#[test]
+fn an_answer_that_may_be_older_than_a_change_is_asked_for_again() {
+    let mut memory = memory();
+    assert_eq!(memory.asked, Some(NOW));
+    memory.ask();
+    take_accounts(&mut memory, &Settings::default(), Vec::new(), &[], 1000, NOW);
+    assert_eq!(memory.asked, None);
+}
+
+#[test]
+fn the_names_to_ask_for_fit_into_one_message() {
+    let mut memory = Memory::default();
+    let all = (0..10_000).filter(|i| memory.name(&format!("contoso\\somebody-{i:05}"))).count();
+    assert!((1000..10_000).contains(&all), "{all}");
+    assert!(serde_json::to_vec(&memory.named).unwrap().len() < crate::worker::wire::LIMIT);
+    assert!(memory.name("contoso\\somebody-00000"), "known already");
+    assert!(!Memory::default().name(&"x".repeat(257)) && !Memory::default().name("a\nb"));
+}
+
+#[test]
+fn a_mount_in_use_is_tried_again_after_a_pause_whoever_it_is() {
+    for directory in ["notebooks/alice", "notebooks/gone"] {
+        let (mut memory, mounted) = (memory(), mount(directory));
+        assert_eq!(steps(&memory, &mounted, 600, NOW).len(), 1, "{directory}");
+        for errno in [Errno::BUSY, Errno::PERM] {
+            let busy = Err(Failure::call(Attempt::Detach, errno));
+            memory.detached(Path::new(directory), &busy, NOW, 0);
+            forget(&mut memory, &Workspace::default(), &mounted, Some(5), NOW);
+            assert_eq!(steps(&memory, &mounted, 600, NOW), [], "{directory}");
+            assert_eq!(steps(&memory, &mounted, 600, NOW + Duration::from_secs(300)).len(), 1, "{directory}");
+        }
+        forget(&mut memory, &Workspace::default(), &Mounted::default(), Some(5), NOW);
+        assert_eq!(memory.held, Default::default(), "gone is gone");
+    }
+}
+
+#[test]
+fn a_mount_that_carries_another_stays() {
+    let mut mounted = mount("notebooks/alice");
+    mounted.users[0].carries = true;
+    assert_eq!(steps(&memory(), &mounted, 600, NOW), []);
+}
+
+#[test]
+fn without_lingering_whoever_is_here_is_served() {
+    let mut memory = memory();
+    refresh(&mut memory, Some(&BTreeSet::from([1001])), NOW);
+    assert!(matches!(steps(&memory, &Mounted::default(), 0, NOW)[..], [Step::Attach { .. }]));
+    assert_eq!(steps(&memory, &mount("notebooks/alice"), 0, NOW), []);
+    assert_eq!(steps(&memory, &mount("notebooks/alice"), u64::MAX, NOW + Duration::from_secs(1)), []);
+    assert_eq!(steps(&memory, &mount("notebooks/alice"), 0, NOW + Duration::from_secs(1)).len(), 1);
+}
+
+#[test]
+fn what_is_wrong_no_longer_is_forgotten() {
+    let failure = || Err(Failure::call(Attempt::Attach, Errno::TIMEDOUT));
+    let (workspace, none) = (Workspace::default(), Mounted::default());
+    for (here, mounted, forgotten) in
+        [(true, &mount("notebooks/alice"), true), (false, &none, true), (true, &none, false)]
+    {
+        let mut memory = memory();
+        let alice = memory.users.get_mut("alice").unwrap();
+        alice.last_present = here.then_some(NOW);
+        alice.mounted(failure(), NOW, 0);
+        alice.pointed(4, failure(), NOW, 0);
+        forget(&mut memory, &workspace, mounted, Some(5), NOW);
+        assert_eq!(!memory.users["alice"].has_problem(), forgotten, "{here}");
+    }
+    let mut memory = memory();
+    memory.held.insert("notebooks/alice".into(), Held { again: NOW, failures: 1 });
+    forget(&mut memory, &workspace, &mount("notebooks/alice"), Some(5), NOW);
+    assert_eq!(memory.held.len(), 1);
+}
+
+#[test]
+fn whoever_is_here_comes_first_and_nothing_is_begun_twice() {
+    let mut memory = Memory::default();
+    let accounts = ["ada", "bob", "zoe"].iter().enumerate().map(|(i, n)| account(n, 1001 + i as u32)).collect();
+    take_accounts(&mut memory, &Settings::default(), accounts, &[], 1000, NOW);
+    memory.users.values_mut().for_each(|r| (r.point, r.made) = (Some(5), Some(7)));
+    refresh(&mut memory, Some(&BTreeSet::from([1003])), NOW);
+    let names = |steps: &[Step]| {
+        steps
+            .iter()
+            .filter_map(|s| if let Step::Link { name } = s { Some(name.clone()) } else { None })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&steps(&memory, &Mounted::default(), 600, NOW)), ["zoe", "ada", "bob"]);
+    let busy = Busy {
+        links: BTreeSet::from(["zoe".to_owned()]),
+        mounts: BTreeSet::from(["notebooks/zoe".into()]),
+        ..Busy::default()
+    };
+    let all = decide(&Settings::default(), &VIEW, &Mounted::default(), &memory, &busy, NOW);
+    assert_eq!(names(&all), ["ada", "bob"]);
+    assert!(!all.iter().any(|s| matches!(s, Step::Attach { .. })), "{all:?}");
+}
+
+#[test]
+fn each_thing_waits_for_what_it_stands_on() {
+    // (guard, usable, point, made) -> steps
+    let nothing: &[&str] = &[];
+    let table = [
+        (None, Some(7), None, None, nothing),
+        (Some(5), None, None, None, &["points"]),
+        (Some(5), Some(7), None, None, &["points", "directories"]),
+        (Some(5), None, Some(5), Some(7), &["link"]),
+        (Some(5), Some(7), Some(5), None, &["directories", "link"]),
+        (Some(5), Some(7), Some(5), Some(7), &["attach", "link"]),
+    ];
+    for (guard, usable, point, made, expected) in table {
+        let mut memory = memory();
+        let alice = memory.users.get_mut("alice").unwrap();
+        (alice.point, alice.made, alice.linked, alice.last_present) = (point, made, None, Some(NOW));
+        let view = View { guard, usable, ..VIEW };
+        let steps = decide(&Settings::default(), &view, &Mounted::default(), &memory, &Busy::default(), NOW);
+        let kinds: Vec<&str> = steps.iter().map(kind).collect();
+        assert_eq!(kinds, expected, "{view:?}");
+    }
+}
+
+fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::MountPoints { .. } => "points",
+        Step::Directories { .. } => "directories",
+        Step::Link { .. } => "link",
+        Step::Attach { .. } => "attach",
+        Step::Detach { .. } => "detach",
+    }
+}
+
+#[test]
+fn every_text_says_what_was_left_alone_and_what_to_do() {
+    let ada = account("ada", 1001);
+    let links = [
+        (Link::Elsewhere { target: "/data/ada".into() }, "workspace.link-elsewhere"),
+        (Link::Directory { entries: 3 }, "workspace.link-occupied"),
+        (Link::Other, "workspace.link-occupied"),
+        (Link::Blocked { path: "/home/ada/notebooks".into(), errno: 13 }, "workspace.home-blocked"),
+        (Link::Missing, "workspace.link-missing"),
+    ];
+    for (seen, code) in links {
+        let problem = link_problem(&ada, "notebooks/remote", &seen).unwrap();
+        assert_eq!((problem.code.as_str(), problem.subject.as_deref()), (code, Some("ada")));
+        assert!(!problem.remedy.is_empty() && !problem.summary.contains('\n'));
+    }
+    for seen in [Link::Right { made: true }, Link::Right { made: false }, Link::NoHome] {
+        assert_eq!(link_problem(&ada, "notebooks/remote", &seen), None);
+    }
+    assert_eq!(directory_problem(&ada, "notebooks/ada", &Directory::Ready { made: true }), None);
+    let occupied = directory_problem(&ada, "notebooks/ada", &Directory::Occupied).unwrap();
+    assert!(occupied.summary.contains("not touched"), "{occupied:?}");
+}
+
+/// A record, a mount of theirs, and who is here, as nearly anything may come together.
+fn anything() -> impl Strategy<Value = (Memory, Mounted, View, Busy, Duration)> {
+    let id = || prop::option::of(0u64..3);
+    let record = (id(), id(), prop::option::of(0u64..2000), prop::option::of(0u64..2000), any::<bool>(), any::<bool>());
+    let users = prop::collection::vec((record, any::<bool>(), any::<bool>()), 0..5);
+    (users, id(), id(), any::<bool>(), any::<bool>(), 0u64..3000).prop_map(
+        |(users, guard, usable, points, busy, now)| {
+            let now = Duration::from_secs(now);
+            let accounts = (0..users.len()).map(|i| account(&format!("u{i}"), 1001 + i as u32)).collect();
+            let (mut memory, mut mounted) = (Memory::default(), Mounted { guard, ..Mounted::default() });
+            take_accounts(&mut memory, &Settings::default(), accounts, &[], 1000, now);
+            for (record, ((point, made, linked, present, look, renumbered), has_mount, carries)) in
+                memory.users.values_mut().zip(&users)
+            {
+                (record.point, record.made, record.look, record.renumbered) = (*point, *made, *look, *renumbered);
+                (record.linked, record.last_present) =
+                    (linked.map(Duration::from_secs), present.map(Duration::from_secs));
+                if *has_mount && guard.is_some() {
+                    let mut own = mount(&record.directory).users.remove(0);
+                    own.carries = *carries;
+                    mounted.users.push(own);
+                }
+            }
+            let view = View { guard, usable, ..VIEW };
+            (memory, mounted, view, Busy { points, directories: busy, ..Busy::default() }, now)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_step_ever_stands_on_nothing((memory, mounted, view, busy, now) in anything()) {
+        let settings = Settings::default();
+        for step in decide(&settings, &view, &mounted, &memory, &busy, now) {
+            let is_mounted = |d: &str| mounted.users.iter().any(|m| m.directory == Path::new(d));
+            match step {
+                Step::MountPoints { names } => {
+                    prop_assert!(view.guard.is_some() && !busy.points && !names.is_empty() && names.len() <= BATCH);
+                }
+                Step::Directories { names } => {
+                    prop_assert!(view.usable.is_some() && !busy.directories && !names.is_empty() && names.len() <= BATCH);
+                }
+                Step::Link { name } => {
+                    let record = &memory.users[&name];
+                    prop_assert!(view.guard.is_some() && record.point == view.guard, "a link leads to a guarded place only");
+                }
+                Step::Attach { name, .. } => {
+                    let record = &memory.users[&name];
+                    prop_assert!(view.usable.is_some() && record.made == view.usable && record.point == view.guard);
+                    prop_assert!(record.is_here(settings.workspace.linger, now) && !is_mounted(&record.directory));
+                }
+                Step::Detach { directory, .. } => {
+                    let own = mounted.users.iter().find(|m| m.directory == directory);
+                    prop_assert!(own.is_some_and(|m| !m.carries), "only what is there and carries nothing");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_who_is_here_and_in_order_loses_their_mount((memory, mounted, view, busy, now) in anything()) {
+        let settings = Settings::default();
+        let steps = decide(&settings, &view, &mounted, &memory, &busy, now);
+        for record in memory.users.values().filter(|r| r.is_here(settings.workspace.linger, now) && !r.is_foreign()) {
+            let kept = !steps.iter().any(|s| matches!(s, Step::Detach { directory, .. } if directory == Path::new(&record.directory)));
+            prop_assert!(kept, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_end_below_seven_minutes(failures in 0u32..100, jitter: u64) {
+        let (this, next) = (pause(failures, 0), pause(failures + 1, 0));
+        prop_assert!(this <= next && pause(failures, jitter) >= this && pause(failures, jitter) < Duration::from_secs(400));
+    }
+}
