@@ -11,13 +11,27 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log(matches!(arguments.command, Command::Plan { .. } | Command::Brain(BrainArguments { plan: true, .. })));
+    log(match &arguments.command {
+        Command::Plan { .. } | Command::Doctor { .. } => true,
+        Command::Brain(brain) => brain.plan || brain.doctor.is_some(),
+        _ => false,
+    });
     let config = &arguments.config;
     let code = match arguments.command {
         Command::Run { once } => launch(config, &["--once"][..usize::from(once)], !once, false),
         Command::Plan { json } => launch(config, &["--plan", "--json"][..1 + usize::from(json)], false, true),
-        Command::Brain(BrainArguments { once, plan, json }) => {
-            let mode = if plan {
+        Command::Doctor { json } => {
+            let style = cli::doctor::style(json);
+            if rustix::process::geteuid().is_root() {
+                launch(config, &["--doctor", &style.to_string()], false, true)
+            } else {
+                cli::doctor::look(config, style)
+            }
+        }
+        Command::Brain(BrainArguments { once, plan, json, doctor }) => {
+            let mode = if let Some(style) = doctor {
+                Mode::Doctor(style)
+            } else if plan {
                 Mode::Plan { json }
             } else if once {
                 Mode::Once

@@ -3,6 +3,7 @@
 
 use crate::cli::{status, wait};
 use crate::config;
+use crate::daemon::doctor::Style;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -33,6 +34,12 @@ pub enum Command {
     Wait(wait::WaitArgs),
     /// What the agent would do now; touches nothing.
     Plan {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at all that a working share needs, step by step, and says what is wrong: exit 0 nothing, 1 something.
+    Doctor {
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -75,4 +82,7 @@ pub struct BrainArguments {
     /// As JSON.
     #[arg(long)]
     pub json: bool,
+    /// Only what is wrong, shown in this style.
+    #[arg(long)]
+    pub doctor: Option<Style>,
 }

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod config;
+pub mod doctor;
 pub mod hook;
 pub mod log;
 pub mod machine;

@@ -46,6 +46,8 @@ pub enum Mode {
         /// As JSON.
         json: bool,
     },
+    /// To say what is wrong.
+    Doctor(super::doctor::Style),
 }
 
 /// Runs the brain on the launcher's socket, which is standard input. Returns the exit code.
@@ -61,10 +63,11 @@ pub fn run(config: &Path, mode: Mode) -> Result<u8, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(async {
         let client = Client::new(socket).map_err(|e| format!("the launcher's socket: {e}"))?;
-        if let Mode::Plan { json } = mode {
-            return super::plan::run(config, client, json).await;
+        match mode {
+            Mode::Plan { json } => super::plan::run(config, client, json).await,
+            Mode::Doctor(style) => super::doctor::run(config, client, style).await,
+            Mode::Service | Mode::Once => Brain::new(config, client, mode).live().await,
         }
-        Brain::new(config, client, mode).live().await
     })
 }
 

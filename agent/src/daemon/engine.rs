@@ -329,7 +329,7 @@ impl Engine {
                 }
             }
             (Job::KeepSettings, result) => self.kept = self.kept.took(result.map(drop), now),
-            (Job::Identity { .. }, _) => {}
+            (Job::Identity { .. } | Job::Examine { .. }, _) => {}
         }
     }
 

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod brain;
+pub mod doctor;
 pub mod engine;
 pub mod orders;
 pub mod plan;

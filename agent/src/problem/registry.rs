@@ -108,6 +108,9 @@ problems! {
     "share.source-missing":
         "Nothing is mounted on the local directory that stands for the share, or it does not exist.";
         "Mount the file system that belongs there. If it is meant to be on the VM's own disk: [share.directory] local = true.";
+    "share.clock-differs":
+        "The VM's clock and the server's are more than five minutes apart: log-on may be refused, and files get wrong dates.";
+        "Put it right: sudo timedatectl set-ntp true";
     "share.hung":
         "The share is mounted and does not answer. Saving waits until it does; nothing is lost and nothing is unmounted.";
         "Keep notebooks open: unsaved cells are still in the browser. It is tried again every few seconds.";
@@ -156,6 +159,12 @@ problems! {
          is on the share.";
         "Move it away (mv ~/notebooks/remote ~/notebooks/remote.local); the link is made by itself then.";
 
+    "agent.absent":
+        "No agent runs on the VM: nothing new is mounted, and nobody who logs in is connected.";
+        "sudo systemctl start dsvm-agent; if it does not stay: sudo journalctl -u dsvm-agent";
+    "agent.mute":
+        "The agent runs, and what it publishes is old or cannot be read.";
+        "sudo systemctl restart dsvm-agent; users are not disturbed.";
     "agent.helper-failed":
         "A helper process of the agent failed.";
         "It is tried again by itself. If it lasts: sudo journalctl -u dsvm-agent";

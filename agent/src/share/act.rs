@@ -193,7 +193,7 @@ pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<(), Failure>
 }
 
 /// A clone of the local directory that stands for the share.
-fn clone_source(share: &Share, path: &Path) -> Result<OwnedFd, Failure> {
+pub(super) fn clone_source(share: &Share, path: &Path) -> Result<OwnedFd, Failure> {
     let fail = |e| Failure::call(Attempt::Source, e);
     let source = open::directory(path).map_err(fail)?;
     let parent = rustix::fs::openat(&source, c"..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -208,7 +208,7 @@ fn clone_source(share: &Share, path: &Path) -> Result<OwnedFd, Failure> {
 }
 
 /// A detached mount of the share, or of a directory on it, from the server.
-fn network(
+pub(super) fn network(
     share: &Share,
     whom: For,
     below: Option<&str>,
@@ -227,6 +227,8 @@ fn network(
     all.extend(keys.iter().flat_map(credentials::Keys::options));
     all.extend(options::build(share, whom));
     let name = if kind == Kind::Smb { "cifs" } else { "nfs4" };
+    // Why a server refuses stands in the kernel's log alone.
+    let log = crate::sys::kmsg::Log::from_now();
     let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) };
     match mount::make(name, &all, attributes) {
         // Kernels before 6.9 do not know a second key: they use the first.
@@ -236,7 +238,11 @@ fn network(
         }
         other => other,
     }
-    .map_err(|e| Failure::mount(attempt, e))
+    .map_err(|e| {
+        let mut failure = Failure::mount(attempt, e);
+        failure.details.extend(log.said());
+        failure
+    })
 }
 
 /// NFS 4.1 wants to know the address that we are seen at: the one a connection to the server would have.
@@ -255,7 +261,12 @@ fn client_address(share: &Share, address: Option<IpAddr>, attempt: Attempt) -> R
 pub fn probe() -> Result<Probe, Failure> {
     let start = Instant::now();
     let root = open_root(Attempt::Probe)?;
-    let stat = rustix::fs::fstatfs(&root).map_err(|e| Failure::call(Attempt::Probe, e))?;
+    room(&root, start).map_err(|e| Failure::call(Attempt::Probe, e))
+}
+
+/// The size of what `directory` is open on, and the time since `start`.
+pub(super) fn room(directory: &OwnedFd, start: Instant) -> Result<Probe, Errno> {
+    let stat = rustix::fs::fstatfs(directory)?;
     let block = u64::try_from(stat.f_bsize).unwrap_or(0);
     let (total, free) = (stat.f_blocks.saturating_mul(block), stat.f_bavail.saturating_mul(block));
     Ok(Probe { ms: start.elapsed().as_secs_f64() * 1000.0, bytes_total: total, bytes_free: free })

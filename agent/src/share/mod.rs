@@ -4,6 +4,8 @@ pub mod act;
 pub mod credentials;
 pub mod decide;
 pub mod diagnosis;
+pub mod doctor;
+pub mod greeting;
 pub mod model;
 pub mod observe;
 pub mod options;

@@ -5,6 +5,7 @@
 
 pub mod age;
 pub mod ask;
+pub mod doctor;
 pub mod duration;
 pub mod escape;
 #[cfg(test)]

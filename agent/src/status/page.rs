@@ -25,6 +25,8 @@ pub(super) enum Mark {
     Good,
     Bad,
     Wait,
+    Note,
+    Unseen,
 }
 
 /// Text that grows line by line.
@@ -49,6 +51,8 @@ impl<'c> Page<'c> {
             Mark::Good => ("✔", "+", 32),
             Mark::Bad => ("✘", "!", 31),
             Mark::Wait => ("…", ".", 33),
+            Mark::Note => ("●", "*", 33),
+            Mark::Unseen => ("–", "-", 0),
         };
         let symbol = if self.context.symbols { symbol } else { ascii };
         if self.context.colour { format!("\x1b[{colour}m{symbol}\x1b[0m") } else { symbol.to_owned() }

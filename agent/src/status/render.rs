@@ -313,16 +313,16 @@ fn usual(status: &Status) -> Option<(&'static str, &'static str)> {
             Some(("Wait before opening notebooks: files saved elsewhere go away with the VM.", ""))
         }
         (ShareState::Mounting, _) => {
-            Some(("It was away and is being mounted again.", "If it lasts for minutes: sudo journalctl -u dsvm-agent"))
+            Some(("It was away and is being mounted again.", "If it lasts for minutes: sudo dsvm-agent doctor"))
         }
         (ShareState::Unreachable | ShareState::Refused, _) => Some((
             "Notebooks on it cannot be opened or saved. It is tried again by itself.",
-            "Do: sudo journalctl -u dsvm-agent",
+            "Do: sudo dsvm-agent doctor",
         )),
         (ShareState::Hung, _) => Some((
             "Saving waits until it answers. Keep your browser tab open: unsaved cells are still in it. \
              Nothing is unmounted under you.",
-            "If it lasts for minutes: sudo journalctl -u dsvm-agent",
+            "If it lasts for minutes: sudo dsvm-agent doctor",
         )),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod http;
+pub mod kmsg;
 pub mod mount;
 pub mod mountinfo;
 pub mod open;

@@ -5,6 +5,7 @@ use super::launcher::LAST_GOOD;
 use crate::config;
 use crate::config::settings::{Kind, Settings};
 use crate::share::act as share;
+use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure};
 use crate::sys::process;
 use crate::workspace::{act as workspace, observe};
@@ -113,6 +114,9 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             let target = configured()?.mount_point.join(directory);
             let link = workspace::link(person.home(), Path::new(&settings.workspace.link), &target, *make);
             Ok(Answer::Link(link))
+        }
+        Job::Examine { what } => {
+            examine(what, settings.share.as_ref(), &settings.workspace.directory).map(Answer::Examined)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::job::{Answer, Job};
 use super::wire::{self, Ask, Ending, Tell};
+use crate::share::doctor::Examine;
 use crate::share::model::{Attempt, Failure};
 use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
@@ -191,6 +192,13 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Directories { .. } => Attempt::Directory,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } => Attempt::Detach,
+        Job::Examine { what } => match what {
+            Examine::Name { .. } => Attempt::Resolve,
+            Examine::Port { .. } | Examine::Greet { .. } => Attempt::Connect,
+            Examine::Key => Attempt::Credentials,
+            Examine::Kernel { .. } => Attempt::Worker,
+            Examine::Trial { .. } => Attempt::Mount,
+        },
     }
 }
 

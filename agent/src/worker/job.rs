@@ -1,5 +1,6 @@
 //! The fixed list of jobs, what each may do, and its deadline.
 
+use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, Probe};
 use crate::workspace::act::Wanted;
 use crate::workspace::model::{Account, Directory, Link, Person};
@@ -80,6 +81,11 @@ pub enum Job {
         /// Make it when nothing is there.
         make: bool,
     },
+    /// Look at one thing for the doctor.
+    Examine {
+        /// At what.
+        what: Examine,
+    },
 }
 
 /// As whom a job is done.
@@ -107,6 +113,7 @@ impl Job {
             Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
             Job::Detach { directory } => format!("mount:{directory}"),
             Job::Link { person, .. } => format!("home:{}", person.uid()),
+            Job::Examine { .. } => "doctor".to_owned(),
         }
     }
 
@@ -124,6 +131,7 @@ impl Job {
             Job::Attach { .. } => c"dsvm:attach",
             Job::Detach { .. } => c"dsvm:detach",
             Job::Link { .. } => c"dsvm:link",
+            Job::Examine { .. } => c"dsvm:doctor",
         }
     }
 
@@ -135,6 +143,8 @@ impl Job {
             Job::Reach { .. } => 15,
             Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
             Job::Probe => PROBE_DEADLINE.as_secs(),
+            Job::Examine { what: Examine::Trial { .. } } => 45,
+            Job::Examine { .. } => 10,
             Job::MountRoot { .. } | Job::Directories { .. } => 20,
             // After a server's death an unmount was seen to take 34 s.
             Job::Detach { .. } => 60,
@@ -151,8 +161,19 @@ impl Job {
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
             Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
             // cifs opens its socket with the mounter's rights; NFS may want a low port.
-            Job::MountRoot { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
-            Job::Attach { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
+            // Why a mount failed stands in the kernel's log.
+            Job::MountRoot { .. } | Job::Attach { .. } => {
+                Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SYSLOG)
+            }
+            Job::Examine { what } => match what {
+                Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } => Privilege::Nobody,
+                Examine::Key => Privilege::Root(CapabilitySet::empty()),
+                Examine::Kernel { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
+                Examine::Trial { .. } => {
+                    let log = CapabilitySet::SYSLOG | CapabilitySet::DAC_OVERRIDE;
+                    Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | log)
+                }
+            },
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
             Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
             Job::Link { person, .. } => Privilege::User(person.clone()),
@@ -161,10 +182,11 @@ impl Job {
 
     /// Whether the worker reads the settings in force first.
     pub fn needs_settings(&self) -> bool {
-        !matches!(
-            self,
-            Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe
-        )
+        match self {
+            Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => false,
+            Job::Examine { what } => matches!(what, Examine::Key | Examine::Trial { .. }),
+            _ => true,
+        }
     }
 
     /// The directories that it speaks of, relative to the share or the mount point.
@@ -183,6 +205,8 @@ impl Job {
     pub fn only_looks(&self) -> bool {
         match self {
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => true,
+            // The trial mounts the share where nobody sees it, and lets it go.
+            Job::Examine { .. } => true,
             Job::Directories { make, .. } | Job::Link { make, .. } => !make,
             _ => false,
         }
@@ -217,6 +241,8 @@ pub enum Answer {
     Directories(Vec<Directory>),
     /// What lies where the link belongs.
     Link(Link),
+    /// What the doctor asked for.
+    Examined(Examined),
     /// It failed.
     Failed(Failure),
 }

@@ -115,6 +115,21 @@ impl Sandbox {
         Path::new(&format!("/proc/{}/root", self.first)).join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
+    /// Listens on the machine's own loopback address, from outside.
+    ///
+    /// # Panics
+    /// Something else listens there.
+    pub fn listen(&self, port: u16) -> std::net::TcpListener {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.first)).expect("a network namespace");
+        // A thread changes its own namespace only; the socket stays where it was made.
+        let listen = move || {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(kind)).expect("root");
+            std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port")
+        };
+        std::thread::spawn(listen).join().expect("it listens")
+    }
+
     /// A command that will run on the machine as root.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");

@@ -222,7 +222,7 @@ fn every_state_of_the_share_is_explained() {
         status.share.state = state;
         let text = render(&status, None, &root());
         assert!(text.contains(&format!("share      {mark} {words} for 4 min   //contosods")), "{text}");
-        assert!(text.contains("sudo journalctl -u dsvm-agent"), "{text}");
+        assert!(text.contains("sudo dsvm-agent doctor"), "{text}");
     }
 }
 
