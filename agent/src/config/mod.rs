@@ -10,6 +10,7 @@ pub mod fragment;
 mod kept;
 pub mod options;
 mod place;
+mod seal;
 pub mod settings;
 mod spelling;
 mod value;
@@ -18,6 +19,7 @@ pub use files::Trust;
 pub use kept::{InForce, in_force, keep};
 pub(crate) use place::is_hidden;
 pub use place::{Given, Mistake, Place, Places, Position};
+pub use seal::{Seal, seal};
 pub use settings::Settings;
 
 use fragment::Fragment;

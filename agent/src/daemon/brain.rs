@@ -2,17 +2,18 @@
 
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
 use super::orders::{self, Kept, Orders};
+use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, LOGIN, Reply, Request};
 use super::trigger::{self, Trigger};
+use crate::config::{self, Seal};
 use crate::status::model::{Health, ShareState, Status, UserState};
-use crate::status::{publish, sentence};
+use crate::status::publish;
 use crate::sys::clock::{boot_id, boottime};
 use crate::sys::{mountinfo, process, random};
 use crate::worker::client::{Client, Event};
 use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
-use crate::worker::wire::Ask;
 use crate::workspace::observe;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -21,16 +22,16 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// The longest time between two passes.
-const PERIOD: Duration = Duration::from_secs(15);
 /// So long a burst of triggers is gathered: a new user is a dozen changes to `/etc`.
 const GATHER: Duration = Duration::from_millis(300);
-/// The processes are looked through at most this often.
-const PRESENCE: Duration = Duration::from_secs(5);
 /// While much is under way the status is written at most this often.
 const PUBLISH: Duration = Duration::from_millis(250);
+/// So long after a mount came or went it is looked what that is: mostly a worker's own, whose answer comes first.
+const MOUNTS: Duration = Duration::from_millis(50);
 /// The least time between the end of a pass and the next: what comes meanwhile is taken together.
 const REST: Duration = Duration::from_millis(2);
+/// After so long what was seen is looked at again when somebody asks.
+const ASKED: Duration = Duration::from_secs(1);
 /// A single round gives up after this.
 const ONCE_AT_LATEST: Duration = Duration::from_secs(60);
 
@@ -87,9 +88,23 @@ struct Brain {
     since: Since,
     waiters: Vec<Waiter>,
     present: Option<(Duration, Option<BTreeSet<u32>>)>,
+    /// What the last pass decided, and until when nothing but a probe becomes due.
+    last: Option<(Decision, Duration)>,
+    /// Everything is to be looked at then.
+    look_at: Option<Instant>,
+    /// What was mounted when everything was looked at last.
+    mounts: Option<u64>,
+    looked: Duration,
+    gathered: BTreeSet<Trigger>,
+    told: Instant,
+    /// Somebody asked for the status since it was published.
+    asked: bool,
+    /// Something in the status differs from what was published.
+    news: bool,
+    sentence: String,
     status: Option<Status>,
     number: u64,
-    config_seen: Instant,
+    seal: Seal,
     began: Instant,
     settled: bool,
     announced: bool,
@@ -97,8 +112,12 @@ struct Brain {
     ending: bool,
 }
 
+mod look;
+mod tell;
+
 impl Brain {
     fn new(config: &Path, client: Client, mode: Mode) -> Self {
+        let seal = config::seal(config);
         let Orders { settings, mistake, kept } = orders::read(config);
         orders::log_notes(config);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -111,9 +130,18 @@ impl Brain {
             since: Since::default(),
             waiters: Vec::new(),
             present: None,
+            last: None,
+            look_at: Some(Instant::now()),
+            mounts: None,
+            looked: Duration::ZERO,
+            gathered: BTreeSet::new(),
+            told: Instant::now(),
+            asked: false,
+            news: false,
+            sentence: String::new(),
             status: None,
             number: 0,
-            config_seen: Instant::now(),
+            seal,
             began: Instant::now(),
             settled: false,
             announced: false,
@@ -133,38 +161,40 @@ impl Brain {
         }
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
         tokio::spawn(request::serve(listener, to_requests));
-        let mut next = Instant::now();
+        let mounts = trigger::mounts();
         // Passes leave half of the time to others, whatever happens how often.
-        let mut rested = next;
+        let mut rested = Instant::now();
         while !self.ending {
-            let mut gathered = BTreeSet::new();
+            let until = self.next_look(Instant::now()).max(rested);
             tokio::select! {
                 event = self.client.next() => match event {
-                    Ok(Some(event)) => { self.event(event); next = Instant::now(); }
+                    Ok(Some(event)) => self.event(event),
                     Ok(None) => return Err("the launcher is gone".to_owned()),
                     Err(e) => return Err(format!("the launcher's socket: {e}")),
                 },
-                Some(trigger) = triggers.recv() => { gathered.insert(trigger); }
-                Some(incoming) = requests.recv() => { if self.request(incoming) { next = Instant::now(); } }
-                () = tokio::time::sleep_until(next.max(rested)) => {}
+                Some(trigger) = triggers.recv() => { self.gathered.insert(trigger); self.look_after(GATHER); }
+                Some(incoming) = requests.recv() => if self.request(incoming) { self.look_after(Duration::ZERO) },
+                () = trigger::changed(&mounts) => self.look_after(MOUNTS),
+                () = tokio::time::sleep_until(until) => {}
             }
-            if !gathered.is_empty() {
-                tokio::time::sleep(GATHER).await;
-                while let Ok(trigger) = triggers.try_recv() {
-                    gathered.insert(trigger);
-                }
-                if let Some(watcher) = watcher.as_mut().filter(|_| gathered.contains(&Trigger::Config)) {
-                    trigger::again(watcher, &self.config);
-                }
-                gathered.into_iter().for_each(|t| self.triggered(t));
-                next = Instant::now();
-            }
-            if self.ending || Instant::now() < next.max(rested) {
+            let now = Instant::now();
+            if self.ending || now < self.next_look(now).max(rested) {
                 continue;
             }
-            let start = Instant::now();
-            next = self.pass();
-            rested = Instant::now() + start.elapsed().max(REST).min(PERIOD);
+            if !self.wants_look() {
+                self.glance();
+            } else {
+                while let Ok(trigger) = triggers.try_recv() {
+                    self.gathered.insert(trigger);
+                }
+                if let Some(watcher) = watcher.as_mut().filter(|_| self.gathered.contains(&Trigger::Config)) {
+                    trigger::again(watcher, &self.config);
+                }
+                std::mem::take(&mut self.gathered).into_iter().for_each(|t| self.triggered(t));
+                let start = Instant::now();
+                self.pass();
+                rested = Instant::now() + start.elapsed().max(REST).min(PERIOD);
+            }
             if self.mode == Mode::Once && (self.settled || self.began.elapsed() > ONCE_AT_LATEST) {
                 break;
             }
@@ -180,7 +210,11 @@ impl Brain {
                 if let Err(failure) = &result {
                     tracing::debug!(target = job.target(), "{}", failure.line());
                 }
+                let calm = job == Job::Probe && self.settled && self.engine.is_calm();
                 self.engine.absorb(id, &job, result, stuck, boottime());
+                if calm && self.engine.is_calm() {
+                    return;
+                }
             }
             Event::Freed { id } => {
                 self.engine.stuck.remove(&id);
@@ -189,11 +223,13 @@ impl Brain {
             Event::Reload => self.reload(),
             Event::Terminate => self.ending = true,
         }
+        self.look_after(Duration::ZERO);
     }
 
     fn triggered(&mut self, trigger: Trigger) {
         match trigger {
             Trigger::Users => self.engine.users.ask(),
+            // Looked at by the pass that is to come.
             Trigger::Sessions => self.present = None,
             Trigger::Config => self.reload(),
         }
@@ -202,10 +238,11 @@ impl Brain {
     /// Looks whether the configuration changed without anybody saying so: its directory may have been made after the
     /// watch was set, and a watch may lose an event.
     fn look_at_config(&mut self) {
-        if self.config_seen.elapsed() < PERIOD {
+        let seal = config::seal(&self.config);
+        if seal == self.seal {
             return;
         }
-        self.config_seen = Instant::now();
+        self.seal = seal;
         let now = orders::read(&self.config);
         let differs = now.settings.is_some_and(|s| s != self.engine.settings);
         if differs || now.mistake != self.engine.mistake {
@@ -214,7 +251,7 @@ impl Brain {
     }
 
     fn reload(&mut self) {
-        self.config_seen = Instant::now();
+        self.seal = config::seal(&self.config);
         let Orders { settings, mistake, kept } = orders::read(&self.config);
         if mistake.is_none() {
             orders::log_notes(&self.config);
@@ -247,7 +284,9 @@ impl Brain {
                 let own = self.status.as_ref().map(|s| report::own(s, uid));
                 let starting = || Reply::Error { error: "the agent is starting".to_owned() };
                 answer(reply, own.map_or_else(starting, Reply::Own));
-                false
+                // Whoever asks again shall see what is now. Nobody keeps the agent busy by asking.
+                self.asked = true;
+                boottime() >= self.looked + ASKED
             }
             Request::Login { user } => {
                 let own =
@@ -277,9 +316,10 @@ impl Brain {
         }
     }
 
-    /// One pass. Returns when the next is due.
-    fn pass(&mut self) -> Instant {
+    /// One pass: a look at everything.
+    fn pass(&mut self) {
         let start = Instant::now();
+        self.look_at = None;
         self.look_at_config();
         let facts = self.observe();
         let decision = self.engine.decide(&facts);
@@ -302,21 +342,19 @@ impl Brain {
         let status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
         self.tell(status, idle);
         self.answer_waiters();
-        let soonest = self.waiters.iter().map(|w| w.until).min();
-        let due = start + self.engine.next_look(facts.now).min(PERIOD);
-        soonest.map_or(due, |at| at.min(due))
+        self.looked = facts.now;
+        let due = facts.now.saturating_add(self.engine.next_look(facts.now).min(PERIOD));
+        self.last = Some((decision, due));
+        self.say_alive();
     }
 
     fn observe(&mut self) -> Facts {
         let now = boottime();
-        if self.present.as_ref().is_none_or(|(at, _)| now >= *at + PRESENCE) {
-            // The brain's parent is the workers' too.
-            let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
-            let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), launcher);
-            self.present = Some((now, present.inspect_err(|e| tracing::debug!("who is here: {e}")).ok()));
-        }
+        self.who_is_here(now);
         let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
-        let mounts = mountinfo::read().map_err(|e| e.to_string());
+        let text = mountinfo::text();
+        self.mounts = text.as_deref().ok().map(quiet::digest);
+        let mounts = text.and_then(|t| mountinfo::whole(&t)).map_err(|e| e.to_string());
         let points = self.engine.wants_points(mounts.as_deref().unwrap_or_default());
         let points = points.map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
         Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points }
@@ -340,6 +378,8 @@ impl Brain {
     }
 
     fn start(&mut self, job: Job) {
+        // A message is a sign of life.
+        self.told = Instant::now();
         match self.client.start(job.clone()) {
             Ok(id) => {
                 if matches!(job, Job::Accounts { .. }) {
@@ -348,33 +388,6 @@ impl Brain {
                 self.engine.under_way.insert(id, job);
             }
             Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
-        }
-    }
-
-    fn tell(&mut self, status: Status, idle: bool) {
-        let changed =
-            self.status.as_ref().is_none_or(|s| s.share.state != status.share.state || s.health != status.health);
-        if changed {
-            tracing::info!("{}", sentence::sentence(&status));
-        }
-        if idle || changed || self.published.is_none_or(|at| at.elapsed() >= PUBLISH) {
-            if let Err(e) = publish::publish(&Path::new(RUN).join("status"), &status) {
-                tracing::warn!("the status cannot be written: {e}");
-            }
-            self.published = Some(Instant::now());
-            self.say(&Ask::Status(sentence::sentence(&status)));
-        }
-        self.status = Some(status);
-        if !self.announced && self.settled {
-            self.announced = true;
-            self.say(&Ask::Ready);
-        }
-        self.say(&Ask::Alive);
-    }
-
-    fn say(&self, ask: &Ask) {
-        if let Err(e) = self.client.tell(ask) {
-            tracing::debug!("the launcher was not told: {e}");
         }
     }
 

@@ -119,7 +119,7 @@ impl Engine {
         };
         let mounted = mounted(&share, mounts);
         share_decide::refresh(&mut self.share, &mounted);
-        workspace_decide::refresh(&mut self.users, facts.present.as_ref(), now);
+        self.users.see(facts.present.as_ref(), now);
         workspace_decide::find_points(&mut self.users, mounted.guard, &facts.points);
         workspace_decide::forget(&mut self.users, &self.settings.workspace, &mounted, mounted.guard, now);
         let (view, share_steps) = share_decide::decide(&share, &mounted, &self.share, self.share_busy(), now);
@@ -177,7 +177,7 @@ impl Engine {
         old && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
     }
 
-    fn share_busy(&self) -> share_decide::Busy {
+    pub(super) fn share_busy(&self) -> share_decide::Busy {
         let mut busy = share_decide::Busy::default();
         for job in self.under_way.values() {
             match job {
@@ -207,7 +207,7 @@ impl Engine {
 
     /// Whose directory it is. Numbers are no answer: two accounts may have the same.
     fn of(&self, directory: &str) -> Option<&Record> {
-        self.users.users.values().find(|r| r.directory == directory)
+        self.users.of(directory.as_ref())
     }
 
     /// Where to look for mount points: the guard, while somebody's is not known to be there. It must be what lies there
@@ -305,8 +305,10 @@ impl Engine {
             (Job::MountPoints { directories }, result) => {
                 let outcome = result.map(drop);
                 let guard = self.guard();
-                for record in self.users.users.values_mut().filter(|r| directories.contains(&r.directory)) {
-                    record.pointed(guard, outcome.clone(), now, jitter);
+                for directory in directories {
+                    if let Some(record) = self.users.of_mut(directory.as_ref()) {
+                        record.pointed(guard, outcome.clone(), now, jitter);
+                    }
                 }
             }
             (Job::Directories { wanted, .. }, result) => self.absorb_directories(wanted, result, now, jitter),
@@ -316,7 +318,7 @@ impl Engine {
             }
             (Job::Link { directory, .. }, result) => {
                 let link = self.settings.workspace.link.clone();
-                for record in self.users.users.values_mut().filter(|r| r.directory == *directory) {
+                if let Some(record) = self.users.of_mut(directory.as_ref()) {
                     match &result {
                         Ok(Answer::Link(seen)) => record.link(&link, seen, now, jitter),
                         Ok(_) => record.link_failed(
@@ -333,19 +335,14 @@ impl Engine {
         }
     }
 
-    /// How long nothing becomes due by itself: a pause after a failure ends, or the share is to be asked again.
+    /// How long nothing becomes due by itself but a probe: a pause after a failure ends, or somebody is long gone.
     pub fn next_look(&self, now: Duration) -> Duration {
         let pauses = self.users.users.values().flat_map(|r| r.troubles.values()).map(|t| t.again);
-        let probe = self
-            .share
-            .probed_at
-            .map(|at| at + if self.share.silent > 0 { share_decide::PROBE_AGAIN } else { share_decide::PROBE_EVERY });
         let due = pauses
             .chain(self.users.held.values().map(|h| h.again))
-            .chain(self.users.users.values().filter_map(|r| Some(r.last_present? + self.settings.workspace.linger)))
+            .chain(self.users.gone().map(|at| at.saturating_add(self.settings.workspace.linger)))
             .chain([self.share.next_try])
             .chain(self.kept.again())
-            .chain(probe)
             .filter(|at| *at > now)
             .min();
         due.map_or(Duration::MAX, |at| at - now)
@@ -353,8 +350,8 @@ impl Engine {
 
     fn absorb_mount(&mut self, directory: &str, result: Result<Answer, Failure>, now: Duration, jitter: u64) {
         let outcome = result.map(drop);
-        for record in self.users.users.values_mut().filter(|r| r.directory == directory) {
-            record.mounted(outcome.clone(), now, jitter);
+        if let Some(record) = self.users.of_mut(directory.as_ref()) {
+            record.mounted(outcome, now, jitter);
         }
     }
 
@@ -366,7 +363,7 @@ impl Engine {
             other => vec![Directory::Failed { failure: unexpected(other) }; wanted.len()],
         };
         for (wanted, seen) in wanted.iter().zip(&seen) {
-            for record in self.users.users.values_mut().filter(|r| r.directory == wanted.directory) {
+            if let Some(record) = self.users.of_mut(wanted.directory.as_ref()) {
                 record.directory(root, seen, now, jitter);
             }
         }

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod engine;
 pub mod orders;
 pub mod plan;
+pub mod quiet;
 pub mod report;
 pub mod request;
 pub mod trigger;

@@ -66,7 +66,9 @@ pub struct PassTime {
 
 /// The status after a pass.
 pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Identity, pass: &PassTime) -> Status {
-    let users: Vec<UserView> = engine.users.users.values().map(|r| user(engine, decision, r)).collect();
+    let there = decision.mounted.by_directory();
+    let mounted = |r: &Record| there.contains_key(Path::new(&r.directory));
+    let users: Vec<UserView> = engine.users.users.values().map(|r| user(engine, decision, r, mounted(r))).collect();
     let count = |state: UserState| users.iter().filter(|u| u.state == state).count() as u64;
     let present = engine
         .users
@@ -119,8 +121,7 @@ fn share(engine: &Engine, decision: &Decision, pass: &PassTime) -> ShareView {
     }
 }
 
-fn user(engine: &Engine, decision: &Decision, record: &Record) -> UserView {
-    let mounted = decision.mounted.users.iter().any(|m| m.directory == Path::new(&record.directory));
+fn user(engine: &Engine, decision: &Decision, record: &Record, mounted: bool) -> UserView {
     let there = record.linked.is_some() && record.point == decision.view.guard && decision.view.guard.is_some();
     let state = if record.has_problem() {
         UserState::Problem

@@ -149,6 +149,11 @@ async fn converse(stream: UnixStream, uid: u32, engine: mpsc::Sender<Incoming>) 
     let mut line = Vec::new();
     let mut limited = BufReader::new(read).take(LIMIT);
     tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await??;
+    if line.is_empty() {
+        // Somebody who reads the published status looked whether the agent is there: it shall be fresh.
+        let _ = engine.send(Incoming { uid, request: Request::Own, reply: oneshot::channel().0 }).await;
+        return Ok(());
+    }
     let reply = match serde_json::from_slice::<Request>(&line) {
         Ok(request) => {
             let (reply, answer) = oneshot::channel();

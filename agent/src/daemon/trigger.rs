@@ -1,9 +1,16 @@
 //! What makes the agent look again before its time: a change to the users or to the configuration, a log-in. A lost
 //! trigger costs at most one period of the timer, since every pass looks at everything.
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Config, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+
+/// A file that was written was closed: only then is it whole.
+const WRITTEN: AccessKind = AccessKind::Close(AccessMode::Write);
 
 /// What changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +30,7 @@ pub fn watch(config: &Path, out: mpsc::UnboundedSender<Trigger>) -> Option<Recom
     let classify = move |path: &Path| classify(path, &config_dir);
     let handler = move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
-        if matches!(event.kind, EventKind::Access(_)) {
+        if matches!(event.kind, EventKind::Access(kind) if kind != WRITTEN) {
             return;
         }
         // A lost event means: look at everything.
@@ -33,7 +40,13 @@ pub fn watch(config: &Path, out: mpsc::UnboundedSender<Trigger>) -> Option<Recom
             let _ = out.send(trigger);
         }
     };
-    let mut watcher = match notify::recommended_watcher(handler) {
+    // Asked of the kernel, not sorted out here: somebody opens a file in /etc many times a minute, and each would wake us.
+    let kinds = EventKindMask::CREATE
+        | EventKindMask::REMOVE
+        | EventKindMask::MODIFY_NAME
+        | EventKindMask::MODIFY_META
+        | EventKindMask::ACCESS_CLOSE;
+    let mut watcher = match RecommendedWatcher::new(handler, Config::default().with_event_kinds(kinds)) {
         Ok(watcher) => watcher,
         Err(e) => {
             tracing::warn!("changes are noticed by the timer only: {e}");
@@ -51,6 +64,27 @@ pub fn again(watcher: &mut RecommendedWatcher, config: &Path) {
         if let Err(e) = watcher.watch(&path, RecursiveMode::NonRecursive) {
             tracing::debug!("{} is not watched: {e}", path.display());
         }
+    }
+}
+
+/// A descriptor that tells when anything is mounted or unmounted (proc_pid_mountinfo(5): `POLLPRI`). Nothing: it is left
+/// to the timer, and said in the log.
+pub fn mounts() -> Option<AsyncFd<File>> {
+    let opened = File::open("/proc/self/mountinfo");
+    // SAFETY: the file is owned by the AsyncFd from here on: it is closed only after it was deregistered.
+    let watched = opened.and_then(|file| Ok(unsafe { AsyncFd::register_with_interest(file, Interest::PRIORITY) }?));
+    watched.inspect_err(|e| tracing::warn!("mounts are noticed by the timer only: {e}")).ok()
+}
+
+/// Waits until something was mounted or unmounted; for ever where nothing tells. May be dropped and called again.
+pub async fn changed(mounts: &Option<AsyncFd<File>>) {
+    match mounts {
+        Some(mounts) => {
+            if let Ok(mut ready) = mounts.ready(Interest::PRIORITY).await {
+                ready.clear_ready();
+            }
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use crate::sys::mountinfo::Mount;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,13 @@ pub struct Mounted {
     pub root: Option<RootMount>,
     /// The users' mounts in the guard, by their directory relative to the mount point.
     pub users: Vec<UserMount>,
+}
+
+impl Mounted {
+    /// The users' mounts by their directory: users are many, and to look through all mounts for each would take long.
+    pub fn by_directory(&self) -> HashMap<&Path, &UserMount> {
+        self.users.iter().map(|m| (m.directory.as_path(), m)).collect()
+    }
 }
 
 /// The agent's own mount of the share's root.

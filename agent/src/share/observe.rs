@@ -4,6 +4,7 @@ use super::model::{GUARD_SOURCE, Mounted, ROOT, RootMount, UserMount};
 use super::options::{self, For};
 use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mountinfo::Mount;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// The share's facts. Of several mounts on one place the last one is what users see.
@@ -23,11 +24,12 @@ pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
     }
     // Only what lies on the guard itself is the agent's. What else is mounted below the mount point belongs to an
     // administrator, who had it there before, or to a user, who has it inside their own directory.
+    let carriers: HashSet<u64> = mounts.iter().map(|m| m.parent).collect();
     for mount in mounts.iter().filter(|m| Some(m.parent) == out.guard) {
         if let Ok(below) = mount.target.strip_prefix(&share.mount_point)
             && mount.target != share.mount_point
         {
-            let carries = mounts.iter().any(|m| m.parent == mount.id);
+            let carries = carriers.contains(&mount.id);
             out.users.push(UserMount { directory: below.to_owned(), mount: mount.clone(), carries });
         }
     }

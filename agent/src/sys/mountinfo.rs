@@ -90,9 +90,23 @@ fn unescape(field: &[u8]) -> Option<OsString> {
 /// # Errors
 /// As of reading a file; a line that is not as documented is `InvalidData`.
 pub fn read() -> io::Result<Vec<Mount>> {
-    let text = std::fs::read("/proc/self/mountinfo")?;
-    parse(&text)
-        .map_err(|n| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/mountinfo:{n}: unexpected")))
+    whole(&text()?)
+}
+
+/// The file itself, as the kernel gives it.
+///
+/// # Errors
+/// As of reading a file.
+pub fn text() -> io::Result<Vec<u8>> {
+    std::fs::read("/proc/self/mountinfo")
+}
+
+/// Parses what [`text`] gave.
+///
+/// # Errors
+/// A line that is not as documented is `InvalidData`.
+pub fn whole(text: &[u8]) -> io::Result<Vec<Mount>> {
+    parse(text).map_err(|n| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/mountinfo:{n}: unexpected")))
 }
 
 #[cfg(test)]

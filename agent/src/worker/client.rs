@@ -46,7 +46,15 @@ pub enum Event {
 
 struct Pending {
     job: Job,
-    reader: JoinHandle<io::Result<Vec<u8>>>,
+    answer: Answering,
+}
+
+/// How an answer comes.
+enum Answering {
+    /// It may be longer than a socket holds: it is read while it comes.
+    Read(JoinHandle<io::Result<Vec<u8>>>),
+    /// It lies in the socket until its worker has ended: nobody wakes for it before.
+    Lies(std::os::unix::net::UnixStream),
 }
 
 /// The connection to the launcher.
@@ -85,16 +93,20 @@ impl Client {
     pub fn start(&mut self, job: Job) -> io::Result<u64> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let stream = UnixStream::from_std(ours)?;
         self.next += 1;
         let id = self.next;
         wire::send(self.socket.get_ref(), &Ask::Start { id, job: job.clone() }, Some(&OwnedFd::from(theirs)))?;
-        let reader = tokio::spawn(async move {
-            let mut bytes = Vec::new();
-            stream.take(LIMIT).read_to_end(&mut bytes).await?;
-            Ok(bytes)
-        });
-        self.pending.insert(id, Pending { job, reader });
+        let answer = if job.answers_at_length() {
+            let stream = UnixStream::from_std(ours)?;
+            Answering::Read(tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                stream.take(LIMIT).read_to_end(&mut bytes).await?;
+                Ok(bytes)
+            }))
+        } else {
+            Answering::Lies(ours)
+        };
+        self.pending.insert(id, Pending { job, answer });
         Ok(id)
     }
 
@@ -132,20 +144,24 @@ impl Client {
     }
 
     fn gather(&mut self, id: u64, how: Ending) {
-        let Some(Pending { job, reader }) = self.pending.remove(&id) else { return };
+        let Some(Pending { job, answer }) = self.pending.remove(&id) else { return };
         let done = self.done.clone();
         let stuck = how == Ending::Stuck;
-        if let Err(failure) = ending(&job, how) {
-            // At once: what is said of this worker next must not overtake it.
-            reader.abort();
-            let _ = done.send(Event::Done { id, job, result: Err(failure), stuck });
-            return;
+        // At once, where that is possible: what is said of this worker next must not overtake it. Nobody is left to hear it
+        // when the brain ends.
+        let tell = |job, result| drop(done.send(Event::Done { id, job, result, stuck }));
+        match (ending(&job, how), answer) {
+            (Err(failure), Answering::Lies(_)) => tell(job, Err(failure)),
+            (Err(failure), Answering::Read(reader)) => {
+                reader.abort();
+                tell(job, Err(failure));
+            }
+            (Ok(()), Answering::Lies(stream)) => tell(job, lying(stream)),
+            (Ok(()), Answering::Read(reader)) => drop(tokio::spawn(async move {
+                let result = finish(reader).await;
+                drop(done.send(Event::Done { id, job, result, stuck }));
+            })),
         }
-        tokio::spawn(async move {
-            let result = finish(reader).await;
-            // Nobody is left to hear it when the brain ends.
-            let _ = done.send(Event::Done { id, job, result, stuck });
-        });
     }
 }
 
@@ -164,6 +180,16 @@ fn ending(job: &Job, how: Ending) -> Result<(), Failure> {
     }
 }
 
+/// The answer of a worker that has ended. It does not block: what is not there now does not come.
+fn lying(stream: std::os::unix::net::UnixStream) -> Result<Answer, Failure> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    match stream.take(LIMIT).read_to_end(&mut bytes) {
+        Ok(_) => parse(&bytes),
+        Err(_) => Err(Failure::said(Attempt::Worker, "its answer cannot be read")),
+    }
+}
+
 async fn finish(mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, Failure> {
     let bytes = match tokio::time::timeout(REST, &mut reader).await {
         Ok(Ok(Ok(bytes))) => bytes,
@@ -172,7 +198,11 @@ async fn finish(mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, F
             return Err(Failure::said(Attempt::Worker, "its answer cannot be read"));
         }
     };
-    match serde_json::from_slice(&bytes) {
+    parse(&bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
+    match serde_json::from_slice(bytes) {
         Ok(Answer::Failed(failure)) => Err(failure),
         Ok(answer) => Ok(answer),
         Err(_) if bytes.is_empty() => Err(Failure::said(Attempt::Worker, "it ended without an answer")),

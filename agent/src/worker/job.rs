@@ -201,6 +201,11 @@ impl Job {
         one.into_iter().chain(many.iter().map(String::as_str)).chain(wanted.iter().map(|w| w.directory.as_str()))
     }
 
+    /// Whether its answer may be longer than what a socket takes before somebody reads (200 KiB, unix(7)).
+    pub fn answers_at_length(&self) -> bool {
+        matches!(self, Job::Accounts { .. })
+    }
+
     /// Whether the job only looks: a plan may run it.
     pub fn only_looks(&self) -> bool {
         match self {

@@ -31,6 +31,8 @@ const ENDING: Duration = Duration::from_secs(5);
 pub const READY_AT_LATEST: Duration = Duration::from_secs(19);
 /// How long after the brain's death it is started again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// systemd is told at most this often that the brain is alive, and waits for it for a minute.
+const ALIVE: Duration = Duration::from_secs(10);
 /// The agent's own user.
 pub const USER: &str = "dsvm-agent";
 /// Everything of the agent's that does not outlive the boot.
@@ -83,7 +85,8 @@ pub fn run(options: &Options) -> Result<u8, String> {
     mask.thread_block().map_err(|e| format!("signals: {e}"))?;
     let signals =
         SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| e.to_string())?;
-    let mut launcher = Launcher { options, own, workers: BTreeMap::new(), next: 0, ending: None, ready_by };
+    let mut launcher =
+        Launcher { options, own, workers: BTreeMap::new(), next: 0, ending: None, ready_by, alive: Duration::ZERO };
     loop {
         let code = launcher.one_brain(&signals)?;
         if launcher.ending.is_some() || !options.service {
@@ -101,6 +104,8 @@ struct Launcher<'a> {
     next: u64,
     ending: Option<Duration>,
     ready_by: Option<Duration>,
+    /// When systemd was told last that the brain is alive.
+    alive: Duration,
 }
 
 impl Launcher<'_> {
@@ -182,11 +187,14 @@ impl Launcher<'_> {
     }
 
     fn answer(&mut self, brain: &OwnedFd, ask: Ask, descriptor: Option<OwnedFd>) {
+        // Whatever it says, it is alive.
+        if boottime() >= self.alive + ALIVE {
+            self.alive = boottime();
+            let _ = notify(&[NotifyState::Watchdog]);
+        }
         match ask {
             Ask::Ready => self.ready(),
-            Ask::Alive => {
-                let _ = notify(&[NotifyState::Watchdog]);
-            }
+            Ask::Alive => {}
             Ask::Status(sentence) => {
                 let _ = notify(&[NotifyState::Status(&one_line(&sentence))]);
             }

@@ -4,7 +4,7 @@ use super::decide::{LOOK_AGAIN, pause};
 use super::model::{Account, Directory, Link, Trouble};
 use crate::problem::Problem;
 use crate::share::model::{Attempt, Failure};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +66,12 @@ pub struct Memory {
     pub unserved: BTreeSet<String>,
     /// Something changed since the name services were asked last: what they answer may be older than that.
     pub changed: bool,
+    /// The names of each number: two accounts may have the same.
+    by_uid: HashMap<u32, Vec<String>>,
+    /// Whose a directory is: it is made of the name, so no two accounts have the same.
+    by_directory: HashMap<String, String>,
+    /// When it was seen last who is here.
+    pub seen: Duration,
     /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
     pub held: BTreeMap<PathBuf, Held>,
 }
@@ -101,6 +107,44 @@ impl Memory {
         (self.asked, self.changed) = (None, true);
     }
 
+    /// Notes that these users are here now; all are, where it cannot be told.
+    pub fn see(&mut self, present: Option<&BTreeSet<u32>>, now: Duration) {
+        self.seen = now;
+        let Some(present) = present else {
+            self.users.values_mut().for_each(|r| r.last_present = Some(now));
+            return;
+        };
+        for name in present.iter().filter_map(|uid| self.by_uid.get(uid)).flatten() {
+            if let Some(record) = self.users.get_mut(name) {
+                record.last_present = Some(now);
+            }
+        }
+    }
+
+    /// Brings the indexes up to the users.
+    pub fn index(&mut self) {
+        (self.by_uid, self.by_directory) = Default::default();
+        for (name, record) in &self.users {
+            self.by_uid.entry(record.account.uid).or_default().push(name.clone());
+            self.by_directory.insert(record.directory.clone(), name.clone());
+        }
+    }
+
+    /// Whose directory it is. Numbers are no answer: two accounts may have the same.
+    pub fn of(&self, directory: &Path) -> Option<&Record> {
+        self.users.get(self.by_directory.get(directory.to_str()?)?)
+    }
+
+    /// The same, to change.
+    pub fn of_mut(&mut self, directory: &Path) -> Option<&mut Record> {
+        self.users.get_mut(self.by_directory.get(directory.to_str()?)?)
+    }
+
+    /// When those were here last who are here no more.
+    pub fn gone(&self) -> impl Iterator<Item = Duration> {
+        self.users.values().filter_map(|r| r.last_present).filter(|at| *at != self.seen)
+    }
+
     /// A directory was unmounted, or not.
     pub fn detached(&mut self, directory: &Path, result: &Result<(), Failure>, now: Duration, jitter: u64) {
         if result.is_ok() {
@@ -110,7 +154,7 @@ impl Memory {
             let again = now + pause(failures, jitter);
             self.held.insert(directory.to_owned(), Held { again, failures: failures.saturating_add(1) });
         }
-        for record in self.users.values_mut().filter(|r| Path::new(&r.directory) == directory) {
+        if let Some(record) = self.of_mut(directory) {
             record.mounted(result.clone(), now, jitter);
         }
     }

@@ -1,9 +1,12 @@
 //! Who there is and who is here: `/etc/login.defs`, the name services, the process table.
 
 use super::model::Account;
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::BTreeSet;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use users::os::unix::UserExt;
 
@@ -23,20 +26,23 @@ pub fn uid_range(login_defs: &str) -> RangeInclusive<u32> {
 /// # Errors
 /// When the process table cannot be read or hides other users' processes (`hidepid`): then nobody is known to be gone.
 pub fn present(proc: &Path, cgroup: &Path, launcher: Option<i32>) -> io::Result<BTreeSet<u32>> {
-    use std::os::unix::fs::MetadataExt;
-    if !proc.join("1").exists() {
+    // By descriptor: a path for each of hundreds of processes costs more than the look.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let table = rustix::fs::open(proc, flags, Mode::empty())?;
+    let owner = |name: &CStr| rustix::fs::statat(&table, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| s.st_uid);
+    if owner(c"1").is_err() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the process table hides other users' processes"));
     }
     let mut out = BTreeSet::new();
-    for entry in std::fs::read_dir(proc)?.flatten() {
+    for entry in rustix::fs::Dir::read_from(&table)?.flatten() {
         let name = entry.file_name();
-        if name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
-            && let Ok(meta) = entry.metadata()
+        if name.to_bytes().first().is_some_and(u8::is_ascii_digit)
+            && let Ok(uid) = owner(name)
             // One process of each user is enough, so that few are opened.
-            && !out.contains(&meta.uid())
-            && (launcher.is_none() || parent(&entry.path()) != launcher)
+            && !out.contains(&uid)
+            && (launcher.is_none() || parent(&proc.join(OsStr::from_bytes(name.to_bytes()))) != launcher)
         {
-            out.insert(meta.uid());
+            out.insert(uid);
         }
     }
     // A session whose processes are all gone or hidden: its slice still tells.

@@ -118,7 +118,10 @@ impl<'a> Agent<'a> {
         let number = |status: &Value| status["agent"]["pass"].as_u64().unwrap_or(0);
         let before = number(&self.status());
         // Anybody's question wakes it.
-        wait_for("the agent looks again", SOON, || number(&self.status()) >= before + 2);
+        wait_for("the agent looks again", SOON, || {
+            self.sandbox.sh("dsvm-agent status");
+            number(&self.status()) >= before + 2
+        });
     }
 
     /// Sends a signal to the launcher alone.

@@ -10,7 +10,7 @@ use super::memory::{Memory, Record, Topic};
 use super::model::Step;
 use crate::config::settings::{MountWhen, Settings, Workspace};
 use crate::share::model::{Mounted, UserMount, View};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ pub struct Busy {
 /// Forgets what was wrong and is so no longer, although nothing was done about it: a mount that came or went otherwise,
 /// or is not wanted any more, a mount point that was found.
 pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, guard: Option<u64>, now: Duration) {
-    let is_mounted = |directory: &Path| mounted.users.iter().any(|m| m.directory == directory);
+    let there = mounted.by_directory();
+    let is_mounted = |directory: &Path| there.contains_key(directory);
     memory.held.retain(|directory, _| is_mounted(directory));
     for record in memory.users.values_mut().filter(|r| !r.troubles.is_empty()) {
         if is_wanted(workspace, record, now) == is_mounted(Path::new(&record.directory)) {
@@ -45,15 +46,6 @@ pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, gua
         }
         if guard.is_some() && record.point == guard {
             record.troubles.remove(&Topic::Point);
-        }
-    }
-}
-
-/// Brings memory up to who is here.
-pub fn refresh(memory: &mut Memory, present: Option<&BTreeSet<u32>>, now: Duration) {
-    for record in memory.users.values_mut() {
-        if present.is_none_or(|p| p.contains(&record.account.uid)) {
-            record.last_present = Some(now);
         }
     }
 }
@@ -89,6 +81,7 @@ pub fn decide(
         batch(memory, unmade, |names| steps.push(Step::Directories { names }));
     }
     let (mut of_these, mut of_others) = (Vec::new(), Vec::new());
+    let there = mounted.by_directory();
     for (name, record) in &memory.users {
         let present = record.last_present == Some(now);
         if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
@@ -96,7 +89,7 @@ pub fn decide(
             let here = record.is_here(settings.workspace.linger, now);
             if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.clone() });
         }
-        if share.usable.is_some() && wants_mount(&settings.workspace, record, share, mounted, busy, now) {
+        if share.usable.is_some() && wants_mount(&settings.workspace, record, share, &there, busy, now) {
             steps.push(Step::Attach { name: name.clone(), address: share.address });
         }
     }
@@ -116,7 +109,7 @@ fn wants_mount(
     workspace: &Workspace,
     record: &Record,
     share: &View,
-    mounted: &Mounted,
+    there: &HashMap<&Path, &UserMount>,
     busy: &Busy,
     now: Duration,
 ) -> bool {
@@ -125,7 +118,7 @@ fn wants_mount(
         && record.made == share.usable
         && record.point == share.guard
         && record.due(Topic::Mount, now)
-        && !mounted.users.iter().any(|m| m.directory == directory)
+        && !there.contains_key(directory)
         && !busy.mounts.contains(directory)
 }
 
@@ -140,7 +133,7 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
     if !memory.known {
         return Vec::new();
     }
-    let owner = |m: &UserMount| memory.users.values().find(|r| Path::new(&r.directory) == m.directory);
+    let owner = |m: &UserMount| memory.of(&m.directory);
     let why = |m: &UserMount| match owner(m) {
         None => Some("the user is gone or not served"),
         Some(r) if m.uid().is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),

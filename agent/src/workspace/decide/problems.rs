@@ -15,9 +15,10 @@ pub const UID_DIFFERS: &str = "workspace.uid-differs";
 /// Problems of users, and of the mounts that they have.
 pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Problem> {
     let mut out: Vec<Problem> = memory.refused.clone();
+    let there = mounted.by_directory();
     for record in memory.users.values() {
         out.extend(record.troubles.values().filter_map(|t| t.problem.clone()));
-        let mount = mounted.users.iter().find(|m| m.directory == Path::new(&record.directory));
+        let mount = there.get(Path::new(&record.directory)).copied();
         out.extend(mount.filter(|m| m.is_removed()).map(|_| removed(&record.account.name)));
         let differences = mount.map(|m| mount_differences(share, record, m)).unwrap_or_default();
         if !differences.is_empty() {

@@ -78,4 +78,5 @@ pub fn take_accounts(
         };
         memory.users.insert(account.name, record);
     }
+    memory.index();
 }

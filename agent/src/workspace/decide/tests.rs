@@ -115,7 +115,7 @@ fn a_mount_that_carries_another_stays() {
 #[test]
 fn without_lingering_whoever_is_here_is_served() {
     let mut memory = memory();
-    refresh(&mut memory, Some(&BTreeSet::from([1001])), NOW);
+    memory.see(Some(&BTreeSet::from([1001])), NOW);
     assert!(matches!(steps(&memory, &Mounted::default(), 0, NOW)[..], [Step::Attach { .. }]));
     assert_eq!(steps(&memory, &mount("notebooks/alice"), 0, NOW), []);
     assert_eq!(steps(&memory, &mount("notebooks/alice"), u64::MAX, NOW + Duration::from_secs(1)), []);
@@ -149,7 +149,7 @@ fn whoever_is_here_comes_first_and_nothing_is_begun_twice() {
     let accounts = ["ada", "bob", "zoe"].iter().enumerate().map(|(i, n)| account(n, 1001 + i as u32)).collect();
     take_accounts(&mut memory, &Settings::default(), accounts, &[], 1000, NOW);
     memory.users.values_mut().for_each(|r| (r.point, r.made) = (Some(5), Some(7)));
-    refresh(&mut memory, Some(&BTreeSet::from([1003])), NOW);
+    memory.see(Some(&BTreeSet::from([1003])), NOW);
     let names = |steps: &[Step]| {
         steps
             .iter()

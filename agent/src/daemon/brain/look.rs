@@ -1,0 +1,84 @@
+//! When the brain looks, and at how much.
+
+use super::super::quiet::{ALIVE, PERIOD, PRESENCE, digest};
+use super::Brain;
+use crate::sys::clock::boottime;
+use crate::sys::mountinfo;
+use crate::worker::job::Job;
+use crate::worker::wire::Ask;
+use crate::workspace::observe;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What is due within this is done when the brain is awake anyway.
+const SLACK: Duration = Duration::from_secs(1);
+
+impl Brain {
+    /// Everything is to be looked at after `pause` at the latest.
+    pub(super) fn look_after(&mut self, pause: Duration) {
+        let at = Instant::now() + pause;
+        self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Whether everything is to be looked at now.
+    pub(super) fn wants_look(&mut self) -> bool {
+        let now = boottime();
+        let over = self.waiters.iter().any(|w| Instant::now() >= w.until);
+        let due = self.last.as_ref().is_none_or(|(_, due)| now >= *due) || now >= self.looked + PERIOD;
+        let wanted = self.look_at.is_some_and(|at| Instant::now() >= at);
+        // Somebody came or went.
+        self.who_is_here(now) || wanted || due || over
+    }
+
+    /// Sees, if it is time, who is here; whether anybody came or went.
+    pub(super) fn who_is_here(&mut self, now: Duration) -> bool {
+        if self.present.as_ref().is_some_and(|(at, _)| now + SLACK < *at + PRESENCE) {
+            return false;
+        }
+        // The brain's parent is the workers' too.
+        let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+        let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), launcher);
+        let present = present.inspect_err(|e| tracing::debug!("who is here: {e}")).ok();
+        let same = self.present.as_ref().is_some_and(|(_, before)| *before == present);
+        if same {
+            self.engine.users.see(present.as_ref(), now);
+        }
+        self.present = Some((now, present));
+        !same
+    }
+
+    /// A look when nothing has changed: a probe of the share, if one is due.
+    pub(super) fn glance(&mut self) {
+        let now = boottime() + SLACK;
+        // Mounts that come or go are told of; what else changes about them, such as that a directory was removed, is not.
+        if mountinfo::text().ok().as_deref().map(digest) != self.mounts {
+            return self.look_after(Duration::ZERO);
+        }
+        match self.last.as_ref().and_then(|(last, _)| self.engine.only_probes(last, now)) {
+            Some(steps) => {
+                let jobs: Vec<Job> = steps.iter().filter_map(|s| self.engine.job(s, &(0..=0), true)).collect();
+                jobs.into_iter().for_each(|job| self.start(job));
+            }
+            None => self.look_after(Duration::ZERO),
+        }
+        self.say_alive();
+    }
+
+    /// When to look next if nothing happens; `at` is now.
+    pub(super) fn next_look(&self, at: Instant) -> Instant {
+        let now = boottime();
+        let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
+        let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
+        let pause = presence.min(due).min(self.engine.next_probe(now));
+        let waiters = self.waiters.iter().map(|w| w.until);
+        waiters.chain(self.look_at).fold(at + pause, Instant::min)
+    }
+
+    /// Tells the launcher that the brain is alive, if it would not hear of it in time.
+    pub(super) fn say_alive(&mut self) {
+        if self.told.elapsed() + PRESENCE >= ALIVE {
+            self.say(&Ask::Alive);
+        }
+    }
+}
