@@ -5,6 +5,7 @@
 //! about, a unit that systemd would not start, or one that is more exposed than it was, fails the build.
 
 use crate::host::{self, Error, run};
+use crate::manual;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -118,6 +119,7 @@ fn stage(tree: &Path, program: &Path, version: &str, epoch: &str) -> Result<(), 
         copy(&root().join(from), &tree.join(to))?;
     }
     copy(program, &tree.join("dsvm-agent"))?;
+    manual::write(&tree.join("manual"), root(), version, &manual::day(epoch)?)?;
     let date = run(Command::new("date").args(["--utc", "--rfc-email", &format!("--date=@{epoch}")]))?;
     let maintainer = maintainer(&debian.join("control"))?;
     let changelog = format!(
@@ -228,12 +230,12 @@ fn fresh_directory(path: &Path) -> Result<(), Error> {
 }
 
 /// The repository.
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
 /// Where cargo builds.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let chosen = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     std::path::absolute(&chosen).unwrap_or(chosen)
 }

@@ -10,6 +10,7 @@ mod deb;
 mod demo;
 mod host;
 mod image;
+mod manual;
 mod test;
 
 #[derive(Parser)]
@@ -36,6 +37,12 @@ enum Command {
     },
     /// Measure the package in a guest and print one table of figures.
     Bench(bench::Options),
+    /// Make the manual pages and the completions of shells, as the package has them.
+    Manual {
+        /// Where to.
+        #[arg(long, default_value = "target/manual")]
+        out: PathBuf,
+    },
     /// Build the image that test guests start from, unless it is there.
     Image {
         /// The release of Debian.
@@ -53,6 +60,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Test { rings } => test::run(&rings),
+        Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
         Command::Image { suite, force } => {
             image::build(suite, force).map(|path| println!("{}", path.display())).map_err(Box::from)
         }
