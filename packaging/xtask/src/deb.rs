@@ -1,22 +1,20 @@
 //! `cargo xtask deb`: the Debian package.
 //!
 //! cargo builds the program, and debhelper packs it with everything else under `packaging/`, so that the maintainer
-//! scripts are the distribution's own. Two builds of one commit give the same bytes. A package that lintian warns
+//! scripts are the distribution's own. Two builds of one commit give the same bytes, and a bill of what is in the
+//! program lies beside them. A package that lintian warns
 //! about, a unit that systemd would not start, or one that is more exposed than it was, fails the build.
 
 use crate::host::{self, Error, run};
-use crate::manual;
+use crate::{manual, program, sbom, unit};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the build runs, by Debian package.
 const HOST_PACKAGES: &[&str] = &["debhelper", "dpkg-dev", "git", "lintian", "systemd"];
-
-/// Tenths of systemd's exposure level. The smallest that mounting for the whole machine leaves, by systemd 252's rules.
-const MAX_EXPOSURE: &str = "53";
 
 /// From the repository to debhelper's tree.
 const STAGED: &[(&str, &str)] = &[
@@ -36,13 +34,40 @@ pub fn build(out: &Path) -> Result<PathBuf, Error> {
 /// The same under another version, for trying upgrades and downgrades.
 pub fn build_as(out: &Path, version: &str) -> Result<PathBuf, Error> {
     host::packages(HOST_PACKAGES)?;
-    let program = build_program()?;
-    let work = target().join("deb");
-    fresh_directory(&work)?;
+    let program = program::build()?;
+    unit::check(&target().join("deb-unit"), &program)?;
+    let built = pack(&target().join("deb"), &program, version)?;
+    run(Command::new("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(&built))?;
+    fs::create_dir_all(out).map_err(|error| Error::File(out.to_owned(), error))?;
+    let package = out.join(built.file_name().unwrap_or_default());
+    let size = copy(&built, &package)?;
+    write(&package.with_extension("cdx.json"), &bill(version)?)?;
+    println!("{} ({} KiB)", package.display(), size.div_ceil(1024));
+    Ok(package)
+}
+
+/// Packs the program that was built once more, elsewhere, and compares: who builds the same sources
+/// gets the same package.
+///
+/// # Errors
+/// The two differ.
+pub fn pack_again(package: &Path) -> Result<(), Error> {
+    let program = program::path();
+    let again = pack(&target().join("elsewhere/deb"), &program, env!("CARGO_PKG_VERSION"))?;
+    let read = |path: &Path| fs::read(path).map_err(|error| Error::File(path.to_owned(), error));
+    if read(package)? == read(&again)? {
+        return Ok(());
+    }
+    let said = format!("{} and {} differ", package.display(), again.display());
+    Err(Error::Failed("packing twice".to_owned(), said))
+}
+
+/// Packs `program` with everything that belongs to it, in `work`, and returns the package's path.
+fn pack(work: &Path, program: &Path, version: &str) -> Result<PathBuf, Error> {
+    fresh_directory(work)?;
     let tree = work.join("dsvm-agent");
     let epoch = source_date_epoch()?;
-    stage(&tree, &program, version, &epoch)?;
-    check_unit(&work.join("root"), &program)?;
+    stage(&tree, program, version, &epoch)?;
     run(Command::new("dpkg-buildpackage")
         .args(["--build=binary", "--no-sign", "--no-pre-clean"])
         .current_dir(&tree)
@@ -50,48 +75,22 @@ pub fn build_as(out: &Path, version: &str) -> Result<PathBuf, Error> {
         // xz cuts its blocks by the number of threads: one on every machine gives the same bytes on every machine.
         .env("DPKG_DEB_THREADS_MAX", "1"))?;
     let architecture = run(Command::new("dpkg").arg("--print-architecture"))?;
-    let name = format!("dsvm-agent_{version}_{}.deb", architecture.trim());
-    let built = work.join(&name);
-    run(Command::new("lintian").args(["--allow-root", "--fail-on", "error,warning"]).arg(&built))?;
-    fs::create_dir_all(out).map_err(|error| Error::File(out.to_owned(), error))?;
-    let package = out.join(&name);
-    let size = copy(&built, &package)?;
-    println!("{} ({} KiB)", package.display(), size.div_ceil(1024));
-    Ok(package)
+    Ok(work.join(format!("dsvm-agent_{version}_{}.deb", architecture.trim())))
 }
 
-/// The files of cloud-init's package, kept from build to build. It is only unpacked: installing it would enable it.
-fn cloud_init() -> Result<PathBuf, Error> {
-    let tree = target().join("cloud-init");
-    if tree.exists() {
-        return Ok(tree);
-    }
-    let work = target().join("cloud-init.new");
-    fresh_directory(&work)?;
-    let download = || run(Command::new("apt-get").args(["download", "--quiet", "cloud-init"]).current_dir(&work));
-    if download().is_err() {
-        run(host::as_root("apt-get").args(["--quiet", "update"]))?;
-        download()?;
-    }
-    for file in files(&work)? {
-        run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&work))?;
-    }
-    fs::rename(&work, &tree).map_err(|error| Error::File(work, error))?;
-    Ok(tree)
-}
-
-/// Builds the released program. Neither it nor its messages say where it was built.
-fn build_program() -> Result<PathBuf, Error> {
-    let cargo_home =
-        std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    let mut flags = vec![format!("--remap-path-prefix={}=.", root().display())];
-    flags.extend(cargo_home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
-    run(Command::new(env!("CARGO"))
-        .args(["build", "--release", "--locked", "--package=dsvm-agent", "--target-dir"])
-        .arg(target())
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+/// What is in the program, as a text to lie beside the package.
+fn bill(version: &str) -> Result<String, Error> {
+    let metadata = run(Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
         .current_dir(root()))?;
-    Ok(target().join("release/dsvm-agent"))
+    let path = root().join("Cargo.lock");
+    let lock = fs::read_to_string(&path).map_err(|error| Error::File(path, error))?;
+    let time = format!("--date=@{}", source_date_epoch()?);
+    let time = run(Command::new("date").args(["--utc", "+%Y-%m-%dT%H:%M:%SZ", &time]))?;
+    let failed = |why: String| Error::Failed("the bill of materials".to_owned(), why);
+    let metadata = serde_json::from_str(&metadata).map_err(|error| failed(error.to_string()))?;
+    let bill = sbom::bill(&metadata, &lock, "dsvm-agent", version, time.trim()).map_err(failed)?;
+    Ok(format!("{bill:#}\n"))
 }
 
 /// The time of the last commit: what every file in the package is dated.
@@ -136,65 +135,8 @@ fn maintainer(control: &Path) -> Result<String, Error> {
     name.map(str::to_owned).ok_or_else(|| Error::Failed("Maintainer".to_owned(), control.display().to_string()))
 }
 
-/// Asks systemd about the unit among the host's own units and cloud-init's, in a tree that nothing runs from.
-///
-/// An ordering cycle is why cloud-init is there: systemd breaks one by silently not starting some unit.
-fn check_unit(tree: &Path, program: &Path) -> Result<(), Error> {
-    let units = tree.join("usr/lib/systemd/system");
-    let wants = tree.join("etc/systemd/system/multi-user.target.wants");
-    for path in [&units, &wants, &tree.join("usr/bin"), &tree.join("bin")] {
-        fs::create_dir_all(path).map_err(|error| Error::File(path.clone(), error))?;
-    }
-    let cloud_init = cloud_init()?;
-    for directory in [cloud_init.join("lib"), cloud_init.join("usr/lib"), PathBuf::from("/usr/lib")] {
-        for unit in files(&directory.join("systemd/system")).unwrap_or_default() {
-            let name = unit.file_name().unwrap_or_default();
-            // A masked unit is a link to nowhere that a file can be copied from.
-            if unit.is_file() && unit.extension().is_some_and(|kind| kind == "service" || kind == "target") {
-                copy(&unit, &units.join(name))?;
-            }
-        }
-    }
-    copy(&root().join("packaging/systemd/dsvm-agent.service"), &units.join("dsvm-agent.service"))?;
-    copy(program, &tree.join("usr/bin/dsvm-agent"))?;
-    copy(Path::new("/bin/kill"), &tree.join("bin/kill"))?;
-    // Started together, as on a VM: a cycle shows only among units that all have a reason to start.
-    for unit in files(&units)? {
-        let name = unit.file_name().unwrap_or_default();
-        let cloud = name.to_string_lossy().starts_with("cloud-") && !name.to_string_lossy().contains("hotplug");
-        if cloud || name == "dsvm-agent.service" || name == "systemd-user-sessions.service" {
-            let link = wants.join(name);
-            symlink(Path::new("/usr/lib/systemd/system").join(name), &link)
-                .map_err(|error| Error::File(link, error))?;
-        }
-    }
-    let analyze = |arguments: &[&str]| {
-        let mut command = Command::new("systemd-analyze");
-        command.arg("--root").arg(tree).args(["--man=no", "--no-pager"]).args(arguments);
-        command
-    };
-    // What it says decides, not how it ends: the programs of other units are not in this tree, and it minds.
-    let (_, said) = output(&mut analyze(&["verify", "dsvm-agent.service", "multi-user.target"]))?;
-    // The directory of the repository may have the unit's name.
-    let said = said.replace(&*tree.to_string_lossy(), "");
-    if said.contains("dsvm-agent") || said.contains("cycle") {
-        return Err(Error::Failed("systemd-analyze verify".to_owned(), said));
-    }
-    let threshold = format!("--threshold={MAX_EXPOSURE}");
-    run(&mut analyze(&["security", "--offline=true", &threshold, "dsvm-agent.service"]))?;
-    Ok(())
-}
-
-/// Runs a command to its end. Nothing of it is shown: a build that goes well says one line.
-fn output(command: &mut Command) -> Result<(bool, String), Error> {
-    let output = command.output().map_err(|error| Error::Start(format!("{command:?}"), error))?;
-    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-    said.push_str(&String::from_utf8_lossy(&output.stderr));
-    Ok((output.status.success(), said))
-}
-
 /// The files of a directory, without its directories.
-fn files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let failed = |error| Error::File(directory.to_owned(), error);
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -207,7 +149,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Copies a file with the modes that a checkout under any umask should have had.
-fn copy(from: &Path, to: &Path) -> Result<u64, Error> {
+pub fn copy(from: &Path, to: &Path) -> Result<u64, Error> {
     let size = fs::copy(from, to).map_err(|error| Error::File(from.to_owned(), error))?;
     let executable = fs::metadata(from).is_ok_and(|metadata| metadata.permissions().mode() & 0o100 != 0);
     let mode = fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 });
@@ -221,7 +163,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// Makes a directory that has nothing of an earlier build in it.
-fn fresh_directory(path: &Path) -> Result<(), Error> {
+pub fn fresh_directory(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::File(path.to_owned(), error)),
         _ => {}

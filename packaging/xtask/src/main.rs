@@ -11,7 +11,10 @@ mod demo;
 mod host;
 mod image;
 mod manual;
+mod program;
+mod sbom;
 mod test;
+mod unit;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, packages, tests and shows the project.")]

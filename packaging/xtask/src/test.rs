@@ -47,6 +47,7 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
                 image::build(vm::Suite::Trixie, false)?;
                 image::build(vm::Suite::Bookworm, false)?;
                 let package = deb::build(Path::new("dist"))?;
+                deb::pack_again(&package)?;
                 nextest(&["--package", "vm"], Some(&package))?;
             }
         }

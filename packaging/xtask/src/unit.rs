@@ -1,0 +1,153 @@
+//! What systemd says of the unit, before anybody installs it.
+
+use crate::deb::{copy, files, fresh_directory, root, target};
+use crate::host::{self, Error, run};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Tenths of systemd's exposure level. The smallest that mounting for the whole machine leaves, by systemd 252's rules.
+const MAX_EXPOSURE: &str = "53";
+
+/// Asks systemd about the unit among the host's own units and cloud-init's, in a tree that nothing runs from.
+///
+/// An ordering cycle is why cloud-init is there: systemd breaks one by silently not starting some unit.
+pub fn check(tree: &Path, program: &Path) -> Result<(), Error> {
+    fresh_directory(tree)?;
+    let units = tree.join("usr/lib/systemd/system");
+    let wants = tree.join("etc/systemd/system/multi-user.target.wants");
+    for path in [&units, &wants, &tree.join("usr/bin"), &tree.join("bin")] {
+        fs::create_dir_all(path).map_err(|error| Error::File(path.clone(), error))?;
+    }
+    let cloud_init = cloud_init()?;
+    for directory in [cloud_init.join("lib"), cloud_init.join("usr/lib"), PathBuf::from("/usr/lib")] {
+        for unit in files(&directory.join("systemd/system")).unwrap_or_default() {
+            let name = unit.file_name().unwrap_or_default();
+            // A masked unit is a link to nowhere that a file can be copied from.
+            if unit.is_file() && unit.extension().is_some_and(|kind| kind == "service" || kind == "target") {
+                copy(&unit, &units.join(name))?;
+            }
+        }
+    }
+    copy(&root().join("packaging/systemd/dsvm-agent.service"), &units.join("dsvm-agent.service"))?;
+    copy(program, &tree.join("usr/bin/dsvm-agent"))?;
+    copy(Path::new("/bin/kill"), &tree.join("bin/kill"))?;
+    // Started together, as on a VM: a cycle shows only among units that all have a reason to start.
+    for unit in files(&units)? {
+        let name = unit.file_name().unwrap_or_default();
+        let cloud = name.to_string_lossy().starts_with("cloud-") && !name.to_string_lossy().contains("hotplug");
+        if cloud || name == "dsvm-agent.service" || name == "systemd-user-sessions.service" {
+            let link = wants.join(name);
+            symlink(Path::new("/usr/lib/systemd/system").join(name), &link)
+                .map_err(|error| Error::File(link, error))?;
+        }
+    }
+    let analyze = |arguments: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        command.arg("--root").arg(tree).args(["--man=no", "--no-pager"]).args(arguments);
+        command
+    };
+    // What it says decides, not how it ends: the programs of other units are not in this tree, and it minds.
+    let (_, said) = output(&mut analyze(&["verify", "dsvm-agent.service", "multi-user.target"]))?;
+    // The directory of the repository may have the unit's name.
+    let said = said.replace(&*tree.to_string_lossy(), "");
+    if said.contains("dsvm-agent") || said.contains("cycle") {
+        return Err(Error::Failed("systemd-analyze verify".to_owned(), said));
+    }
+    let threshold = format!("--threshold={MAX_EXPOSURE}");
+    run(&mut analyze(&["security", "--offline=true", &threshold, "dsvm-agent.service"]))?;
+    Ok(())
+}
+
+/// The files of cloud-init's package, kept from build to build. It is only unpacked: installing it would enable it.
+fn cloud_init() -> Result<PathBuf, Error> {
+    let tree = target().join("cloud-init");
+    if tree.exists() {
+        return Ok(tree);
+    }
+    let work = target().join("cloud-init.new");
+    fresh_directory(&work)?;
+    let download = || run(Command::new("apt-get").args(["download", "--quiet", "cloud-init"]).current_dir(&work));
+    if download().is_err() {
+        run(host::as_root("apt-get").args(["--quiet", "update"]))?;
+        download()?;
+    }
+    for file in files(&work)? {
+        run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&work))?;
+    }
+    fs::rename(&work, &tree).map_err(|error| Error::File(work, error))?;
+    Ok(tree)
+}
+
+/// Runs a command to its end. Nothing of it is shown: a build that goes well says one line.
+fn output(command: &mut Command) -> Result<(bool, String), Error> {
+    let output = command.output().map_err(|error| Error::Start(format!("{command:?}"), error))?;
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), said))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The systemd of Ubuntu 20.04, the oldest that the package is for. An older one ignores a directive that it does
+    /// not know, with a warning: the unit would start with less protection, or be given up on.
+    const OLDEST: u32 = 245;
+
+    /// Since which version of systemd each directive of the unit is known: "Added in version" of systemd.unit(5),
+    /// systemd.service(5), systemd.exec(5), systemd.kill(5) and systemd.resource-control(5). 0: before they say so.
+    const SINCE: &[(&str, u32)] = &[
+        ("After", 0),
+        ("Before", 0),
+        ("CapabilityBoundingSet", 0),
+        ("Description", 0),
+        ("DeviceAllow", 208),
+        ("DevicePolicy", 208),
+        ("Documentation", 0),
+        ("ExecReload", 0),
+        ("ExecStart", 0),
+        ("KeyringMode", 235),
+        ("KillMode", 187),
+        ("LimitCORE", 0),
+        ("LockPersonality", 235),
+        ("MemoryDenyWriteExecute", 231),
+        ("MemoryMax", 231),
+        ("MemorySwapMax", 232),
+        ("NoNewPrivileges", 187),
+        ("NotifyAccess", 0),
+        ("OOMPolicy", 243),
+        ("OOMScoreAdjust", 0),
+        ("ProtectClock", 245),
+        ("ProtectHostname", 242),
+        ("Restart", 0),
+        ("RestartSec", 0),
+        ("RestrictAddressFamilies", 211),
+        ("RestrictNamespaces", 233),
+        ("RestrictRealtime", 231),
+        ("StartLimitIntervalSec", 230),
+        ("SystemCallArchitectures", 209),
+        ("SystemCallErrorNumber", 209),
+        ("SystemCallFilter", 187),
+        ("TasksMax", 227),
+        ("TimeoutStartSec", 188),
+        ("TimeoutStopSec", 188),
+        ("Type", 0),
+        ("UMask", 0),
+        ("WantedBy", 201),
+        ("Wants", 0),
+        ("WatchdogSec", 0),
+    ];
+
+    #[test]
+    fn the_oldest_systemd_knows_every_directive() {
+        let path = root().join("packaging/systemd/dsvm-agent.service");
+        let unit = fs::read_to_string(&path).expect("the unit");
+        let settings = unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+        for (directive, _) in settings {
+            let since = SINCE.iter().find(|(name, _)| *name == directive).map(|(_, since)| *since);
+            assert!(since.is_some_and(|since| since <= OLDEST), "{directive}: known since {since:?}");
+        }
+    }
+}
