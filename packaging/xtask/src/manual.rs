@@ -7,16 +7,18 @@ use crate::host::{self, Error, at, run};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use dsvm_agent::cli::arguments::Arguments;
+use dsvm_agent::problem::registry::PROBLEMS;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod command;
+mod problems;
 mod roff;
 mod settings;
 
 /// The pages, each with its section as the end of its name.
-pub const PAGES: &[&str] = &["dsvm-agent.1", "dsvm-agent.toml.5"];
+pub const PAGES: &[&str] = &["dsvm-agent.1", "dsvm-agent.toml.5", "dsvm-agent-problems.7"];
 
 /// What each shell's completions are called where the distribution looks for them.
 pub const COMPLETIONS: &[(Shell, &str)] =
@@ -94,12 +96,15 @@ fn values(root: &Path, version: &str, date: &str) -> Result<Vec<(&'static str, S
     let program = Arguments::command();
     let example: PathBuf = root.join("packaging/deb/agent.toml");
     let example = at(&example, fs::read_to_string(&example))?;
+    let problems = problems::problems(PROBLEMS)
+        .map_err(|missing| Error::Failed("dsvm-agent-problems.7".to_owned(), format!("there is no {missing}")))?;
     Ok(vec![
         ("@DATE@", date.to_owned()),
         ("@VERSION@", roff::escape(version)),
         ("@COMMANDS@", command::commands(&program)),
         ("@OPTIONS@", command::options(&program)),
         ("@SETTINGS@", settings::settings(&example)),
+        ("@PROBLEMS@", problems),
     ])
 }
 
