@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use dsvm_agent::cli;
-use dsvm_agent::cli::arguments::{Arguments, BrainArguments, Command, ConfigCommand};
+use dsvm_agent::cli::arguments::{Arguments, BrainArguments, Command, ConfigCommand, WorkspaceCommand};
 use dsvm_agent::config;
 use dsvm_agent::daemon::brain::{self, Mode};
 use dsvm_agent::worker::{child, launcher};
@@ -43,6 +43,9 @@ fn main() -> ExitCode {
         Command::Worker => child::run(config).map(|()| 0),
         Command::Status(arguments) => Ok(cli::status::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
+        Command::Workspace(WorkspaceCommand::Identity(command)) => {
+            cli::identity::run(command, config, &mut std::io::stdout().lock())
+        }
         Command::Config(ConfigCommand::Check { file }) => {
             print(|out| cli::config::check(file.as_deref().or(given(config)), cli::machine::findings, out))
         }

@@ -44,6 +44,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Users' directories on the share.
+    #[command(subcommand)]
+    Workspace(WorkspaceCommand),
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -56,6 +59,37 @@ pub enum Command {
     /// A process that does one job.
     #[command(hide = true)]
     Worker,
+}
+
+/// What `workspace` does.
+#[derive(Debug, Subcommand)]
+pub enum WorkspaceCommand {
+    /// Who is who on the share: which name has which uid, on every VM.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
+}
+
+/// What `workspace identity` does.
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// Shows what is recorded.
+    Show {
+        /// A log-in name; all without.
+        name: Option<String>,
+    },
+    /// Records that a name has this uid, in place of what was recorded; takes back that it was retired.
+    Bind {
+        /// The log-in name.
+        name: String,
+        /// The uid; that of the owner of the name's directory without.
+        #[arg(long)]
+        uid: Option<u32>,
+    },
+    /// Lets nobody have this name again; its directory is kept and opened for nobody.
+    Retire {
+        /// The log-in name.
+        name: String,
+    },
 }
 
 /// What `config` does.

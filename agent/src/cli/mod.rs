@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod config;
 pub mod doctor;
 pub mod hook;
+pub mod identity;
 pub mod log;
 pub mod machine;
 pub mod seat;

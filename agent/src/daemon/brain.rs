@@ -288,6 +288,12 @@ impl Brain {
                 self.asked = true;
                 boottime() >= self.looked + ASKED
             }
+            Request::Look { user } => {
+                let record = self.engine.users.users.get_mut(&user).filter(|_| uid == 0);
+                let looking = record.map(|r| r.recheck(boottime())).is_some();
+                answer(reply, Reply::Looking { looking });
+                looking
+            }
             Request::Login { user } => {
                 let own =
                     || self.engine.users.users.values().find(|r| r.account.uid == uid).map(|r| r.account.name.clone());

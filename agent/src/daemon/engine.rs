@@ -331,7 +331,7 @@ impl Engine {
                 }
             }
             (Job::KeepSettings, result) => self.kept = self.kept.took(result.map(drop), now),
-            (Job::Identity { .. } | Job::Examine { .. }, _) => {}
+            (Job::Identity { .. } | Job::Examine { .. } | Job::Ledger { .. }, _) => {}
         }
     }
 

@@ -35,6 +35,11 @@ pub enum Request {
         /// Their name; counts only when root asks. Everybody else logs in as themselves.
         user: Option<String>,
     },
+    /// Something about this user changed on the share: look again. Only root's counts.
+    Look {
+        /// Their name.
+        user: String,
+    },
 }
 
 /// What comes back.
@@ -47,6 +52,11 @@ pub enum Reply {
     Login {
         /// The workspace is there.
         ready: bool,
+    },
+    /// To [`Request::Look`].
+    Looking {
+        /// It will be done.
+        looking: bool,
     },
     /// What was asked makes no sense.
     Error {

@@ -140,8 +140,14 @@ problems! {
         "A user's directory was removed on the share while it was open on this VM. Nothing can be saved in it.";
         "Close what is open in it; a new one is made then. What was in it: look for a snapshot of the share.";
     "workspace.uid-differs":
-        "A user's directory on the share belongs to another number than the user has on this VM. It is not opened.";
-        "Give the user the same uid on every VM, then start a fresh VM. Do not chown the share.";
+        "A user's directory on the share, or their name as it is recorded there, belongs to another number than the user has \
+         on this VM, or their number to another name. It is not opened.";
+        "Give the user the same uid on every VM, then start a fresh VM. Do not chown the share. What is recorded is shown \
+         by sudo dsvm-agent workspace identity show, and corrected by bind.";
+    "workspace.name-retired":
+        "The user's name was retired on the share: whoever has it now is taken to be somebody else. The directory of that \
+         name is kept, and opened for nobody.";
+        "Give the new person another name. If it is the same person: sudo dsvm-agent workspace identity bind NAME";
     "workspace.home-silent":
         "A user's home does not answer. Other users are not held up.";
         "Check the file system that the home is on. It is tried again by itself.";

@@ -51,6 +51,15 @@ pub fn own(socket: &Path, deadline: Duration) -> Asked<OwnView> {
     }
 }
 
+/// Tells the agent something, as a line of JSON, and drops what it answers.
+///
+/// # Errors
+/// When it is not told, or does not answer in time.
+pub fn tell(socket: &Path, question: &str, deadline: Duration) -> io::Result<()> {
+    let until = Instant::now() + deadline;
+    exchange(reach(socket, until)?, format!("{question}\n").as_bytes(), until).map(drop)
+}
+
 fn failed<T>(error: &io::Error) -> Asked<T> {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => Asked::NobodyThere,

@@ -6,9 +6,9 @@ use crate::config;
 use crate::config::settings::{Kind, Settings};
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
-use crate::share::model::{Attempt, Failure};
+use crate::share::model::{Attempt, Failure, user_directory};
 use crate::sys::process;
-use crate::workspace::{act as workspace, observe};
+use crate::workspace::{act as workspace, identities, observe};
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
 use std::path::{Component, Path};
@@ -71,7 +71,10 @@ fn keep(capabilities: CapabilitySet) -> Result<(), rustix::io::Errno> {
 
 /// Whether a path stays below what it is joined to.
 fn is_plain(directory: &str) -> bool {
-    !directory.is_empty() && Path::new(directory).components().all(|c| matches!(c, Component::Normal(_)))
+    let path = Path::new(directory);
+    // What is the agent's own on the share is no user's, whatever they are called.
+    let own = path.components().next().is_some_and(|c| c.as_os_str().eq_ignore_ascii_case(identities::OWN));
+    !directory.is_empty() && !own && path.components().all(|c| matches!(c, Component::Normal(_)))
 }
 
 fn perform(job: &Job, settings: &Settings) -> Answer {
@@ -106,6 +109,11 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             let owners = configured()?.kind() != Kind::Smb;
             workspace::directories(wanted, owners, *make).map(Answer::Directories)
         }
+        Job::Ledger { task, by } => {
+            let owners = configured()?.kind() != Kind::Smb;
+            let directory = |name: &str| user_directory(&settings.workspace.directory, name);
+            identities::perform(task, owners, directory, by).map(Answer::Ledger)
+        }
         Job::Attach { wanted, address } => {
             share::attach(configured()?, &wanted.directory, wanted.uid, wanted.gid, *address).map(done)
         }
@@ -128,7 +136,7 @@ mod tests {
 
     #[test]
     fn no_job_leads_out_of_the_share() {
-        for odd in ["/etc/shadow", "../x", "a/../../x", ""] {
+        for odd in ["/etc/shadow", "../x", "a/../../x", "", ".dsvm-agent", ".DSVM-Agent/identities"] {
             let person = Person::new(1001, 1001, vec![], "/nonexistent".into()).unwrap();
             let link = Job::Link { person, directory: odd.to_owned(), make: false };
             let detach = Job::Detach { directory: odd.to_owned() };

@@ -219,7 +219,7 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::MountPoints { .. } => Attempt::MountPoints,
         Job::MountRoot { .. } => Attempt::Mount,
         Job::Probe => Attempt::Probe,
-        Job::Directories { .. } => Attempt::Directory,
+        Job::Directories { .. } | Job::Ledger { .. } => Attempt::Directory,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } => Attempt::Detach,
         Job::Examine { what } => match what {

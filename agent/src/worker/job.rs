@@ -3,6 +3,7 @@
 use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, Probe};
 use crate::workspace::act::Wanted;
+use crate::workspace::identities::{Shown, Task};
 use crate::workspace::model::{Account, Directory, Link, Person};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -72,6 +73,14 @@ pub enum Job {
         /// Relative to the mount point.
         directory: String,
     },
+    /// Show or change who is who on the share, for an administrator at a terminal. The launcher starts no such worker:
+    /// the main process has no business with it.
+    Ledger {
+        /// What.
+        task: Task,
+        /// Who asks, in words.
+        by: String,
+    },
     /// Look at, or make, the link in a home.
     Link {
         /// Whose.
@@ -109,7 +118,7 @@ impl Job {
             Job::LayGuard | Job::MountPoints { .. } => "guard".to_owned(),
             Job::MountRoot { .. } => "root".to_owned(),
             Job::Probe => "probe".to_owned(),
-            Job::Directories { .. } => "directories".to_owned(),
+            Job::Directories { .. } | Job::Ledger { .. } => "directories".to_owned(),
             Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
             Job::Detach { directory } => format!("mount:{directory}"),
             Job::Link { person, .. } => format!("home:{}", person.uid()),
@@ -128,6 +137,7 @@ impl Job {
             Job::MountRoot { .. } => c"dsvm:mount",
             Job::Probe => c"dsvm:probe",
             Job::Directories { .. } => c"dsvm:dirs",
+            Job::Ledger { .. } => c"dsvm:ledger",
             Job::Attach { .. } => c"dsvm:attach",
             Job::Detach { .. } => c"dsvm:detach",
             Job::Link { .. } => c"dsvm:link",
@@ -139,7 +149,7 @@ impl Job {
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(match self {
             Job::Identity { .. } | Job::KeepSettings => 5,
-            Job::Accounts { .. } | Job::Attach { .. } => 30,
+            Job::Accounts { .. } | Job::Attach { .. } | Job::Ledger { .. } => 30,
             Job::Reach { .. } => 15,
             Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
             Job::Probe => PROBE_DEADLINE.as_secs(),
@@ -176,6 +186,7 @@ impl Job {
             },
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
             Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
+            Job::Ledger { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),
             Job::Link { person, .. } => Privilege::User(person.clone()),
         }
     }
@@ -248,6 +259,8 @@ pub enum Answer {
     Link(Link),
     /// What the doctor asked for.
     Examined(Examined),
+    /// Who is who.
+    Ledger(Shown),
     /// It failed.
     Failed(Failure),
 }

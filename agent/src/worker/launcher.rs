@@ -1,7 +1,8 @@
 //! The launcher: the one process that stays root. It starts the brain and the workers, ends workers that are late,
 //! passes signals on, and speaks to systemd. It parses nothing but its own socket pair, and reads no answer.
 
-use super::job::{Answer, Job};
+use super::job::Job;
+use super::spawn::{identity, pidfd, spawn, unblock};
 use super::wire::{self, Ask, Ending, Tell};
 use crate::sys::clock::boottime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -9,10 +10,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, PidfdFlags};
 use sd_notify::NotifyState;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -217,6 +217,9 @@ impl Launcher<'_> {
 
     fn start(&mut self, id: u64, job: &Job, answer: OwnedFd) -> Result<(), String> {
         let target = job.target();
+        if matches!(job, Job::Ledger { .. }) {
+            return Err("only an administrator asks for that, and not by way of the agent".to_owned());
+        }
         if self.options.look_only && !job.only_looks() {
             return Err("only looking is allowed".to_owned());
         }
@@ -278,63 +281,6 @@ impl Launcher<'_> {
         if let Err(e) = wire::send(brain, tell, None) {
             tracing::debug!("the main process was not told {tell:?}: {e}");
         }
-    }
-}
-
-fn pidfd(child: &Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-/// Starts a worker with its job on standard input. The answer goes to `answer`.
-fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<Child> {
-    let envelope = serde_json::to_vec(&(job, own))?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);
-    command.env_clear().envs(std::env::vars_os().filter(|(k, _)| k == "JOURNAL_STREAM"));
-    command.stdin(Stdio::piped()).stdout(answer).current_dir("/");
-    unblock(&mut command);
-    let mut child = command.spawn()?;
-    // A pipe takes 64 KiB without waiting; a larger job waits for the worker to read, which it does first thing.
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(&envelope)?;
-    }
-    Ok(child)
-}
-
-/// The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
-fn unblock(command: &mut Command) {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) is one.
-    unsafe {
-        command.pre_exec(|| Ok(SigSet::all().thread_unblock()?));
-    }
-}
-
-/// The numbers of the agent's own user, asked for by a worker like any other look-up: a name service may hang.
-fn identity(config: &Path) -> Result<(u32, u32), String> {
-    let missing =
-        || format!("there is no user {USER}; the package makes it: sudo useradd --system --no-create-home {USER}");
-    // Nobody's numbers will do for looking up: nobody owns anything.
-    let job = Job::Identity { name: USER.to_owned() };
-    let mut child =
-        spawn(&job, (65534, 65534), config, Stdio::piped()).map_err(|e| format!("starting a worker: {e}"))?;
-    let pid = pidfd(&child).map_err(|e| e.to_string())?;
-    let mut fds = [PollFd::new(pid.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(job.deadline()).unwrap_or(PollTimeout::MAX);
-    if poll(&mut fds, timeout).unwrap_or(0) == 0 {
-        let _ = child.kill();
-        return Err(format!("the name services do not say who {USER} is within 5 s"));
-    }
-    let mut text = Vec::new();
-    if let Some(out) = child.stdout.take() {
-        out.take(4096).read_to_end(&mut text).map_err(|e| e.to_string())?;
-    }
-    let _ = child.wait();
-    match serde_json::from_slice(&text) {
-        Ok(Answer::Identity { ids: Some((uid, gid)) }) if uid != 0 && gid != 0 => Ok((uid, gid)),
-        Ok(Answer::Identity { .. }) => Err(missing()),
-        Ok(Answer::Failed(failure)) => Err(format!("looking up {USER}: {}", failure.line())),
-        _ => Err(format!("looking up {USER}: the worker gave no answer")),
     }
 }
 

@@ -13,4 +13,5 @@ pub mod child;
 pub mod client;
 pub mod job;
 pub mod launcher;
+pub mod spawn;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! Carries out the workspaces' steps, in a worker. In a home everything is done as the user; on the share everything
 //! goes through descriptors below its verified root.
 
+use super::identities::{Entry, Holder, Ledger, Verdict};
 use super::model::{Directory, Link};
 use crate::share::act::open_root;
 use crate::share::model::{Attempt, Failure, parent_of};
@@ -31,10 +32,70 @@ pub struct Wanted {
 /// When the share's root cannot be opened at all; what concerns one user only is in their answer.
 pub fn directories(wanted: &[Wanted], owners: bool, make: bool) -> Result<Vec<Directory>, Failure> {
     let root = open_root(Attempt::Directory)?;
+    directories_on(&root, wanted, owners, make)
+}
+
+/// The same on a share whose root is `root`.
+pub(super) fn directories_on(
+    root: &OwnedFd,
+    wanted: &[Wanted],
+    owners: bool,
+    make: bool,
+) -> Result<Vec<Directory>, Failure> {
+    // Where files have no owners the ledger has retired names alone: only an administrator begins it.
+    let ledger = Ledger::open(root, owners, make && owners).map_err(ledger_failed)?;
     Ok(wanted
         .iter()
-        .map(|w| directory(&root, w, owners, make).unwrap_or_else(|failure| Directory::Failed { failure }))
+        .map(|w| {
+            admitted(root, ledger.as_ref(), w, owners, make).unwrap_or_else(|failure| Directory::Failed { failure })
+        })
         .collect())
+}
+
+fn ledger_failed(errno: Errno) -> Failure {
+    let details = vec!["the records of who is who on the share, .dsvm-agent".to_owned()];
+    Failure { details, ..Failure::call(Attempt::Directory, errno) }
+}
+
+/// Whose directory it is, before it is looked at or made: the owner of one that is there is the truth, the ledger the
+/// cross-check.
+fn admitted(
+    root: &OwnedFd,
+    ledger: Option<&Ledger>,
+    wanted: &Wanted,
+    owners: bool,
+    make: bool,
+) -> Result<Directory, Failure> {
+    let name = Path::new(&wanted.directory).file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let Some(ledger) = ledger else { return directory(root, wanted, owners, make) };
+    if !owners {
+        let retired = ledger.retired(name).map_err(ledger_failed)?;
+        return retired.map_or_else(|| directory(root, wanted, owners, make), Ok);
+    }
+    let there = directory(root, wanted, owners, false)?;
+    if let Directory::Foreign { uid, .. } = there {
+        return Ok(match ledger.name(name).map_err(ledger_failed)? {
+            Some(Entry { value: Holder::Retired, recorded }) => Directory::Retired { recorded },
+            Some(Entry { value: Holder::Number(n), recorded }) if n == uid => Directory::Foreign { uid, recorded },
+            _ => Directory::Foreign { uid, recorded: None },
+        });
+    }
+    let verdict = match ledger.judge(name, wanted.uid).map_err(ledger_failed)? {
+        Verdict::Free if make && matches!(there, Directory::Missing | Directory::Ready { .. }) => {
+            match ledger.claim(name, wanted.uid) {
+                Ok(verdict) => verdict,
+                // A share that is full or read-only takes no records. Whoever has a directory has it all the same.
+                Err(_) if matches!(there, Directory::Ready { .. }) => Verdict::Free,
+                Err(e) => return Err(ledger_failed(e)),
+            }
+        }
+        verdict => verdict,
+    };
+    match (verdict, there) {
+        (Verdict::Refused(why), _) => Ok(why),
+        (_, Directory::Missing) if make => directory(root, wanted, owners, true),
+        (_, there) => Ok(there),
+    }
 }
 
 fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Result<Directory, Failure> {
@@ -100,7 +161,7 @@ fn look(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted, owners: bool)
         return if stat.st_uid == 0 && is_empty(parent, name)? {
             Err(Errno::NOENT)
         } else {
-            Ok(Directory::Foreign { uid: stat.st_uid })
+            Ok(Directory::Foreign { uid: stat.st_uid, recorded: None })
         };
     }
     Ok(Directory::Ready { made: false })

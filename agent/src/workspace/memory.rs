@@ -22,6 +22,8 @@ pub struct Record {
     pub point: Option<u64>,
     /// The directory is there on this mount of the share's root.
     pub made: Option<u64>,
+    /// When it was seen to be there, and theirs.
+    pub checked: Option<Duration>,
     /// The link was right at this time.
     pub linked: Option<Duration>,
     /// Look at the link again soon.
@@ -174,8 +176,17 @@ impl Record {
 
     /// Whether what is mounted as this user's directory is, or may be, another number's.
     pub fn is_foreign(&self) -> bool {
-        let differs = |t: &Trouble| t.problem.as_ref().is_some_and(|p| p.code == super::decide::UID_DIFFERS);
+        let differs = |t: &Trouble| {
+            t.problem
+                .as_ref()
+                .is_some_and(|p| [super::decide::UID_DIFFERS, super::decide::NAME_RETIRED].contains(&p.code.as_str()))
+        };
         self.renumbered || self.troubles.get(&Topic::Directory).is_some_and(differs)
+    }
+
+    /// Whether the directory was seen to be theirs lately enough to be mounted.
+    pub fn is_checked(&self, now: Duration) -> bool {
+        self.checked.is_some_and(|at| now < at + super::decide::CHECK_AGAIN)
     }
 
     /// Whether `topic` may be tried at `now`.
@@ -202,6 +213,14 @@ impl Record {
         }
     }
 
+    /// Something about this user changed on the share: their directory is looked at again, at once.
+    pub fn recheck(&mut self, now: Duration) {
+        (self.made, self.checked) = (None, None);
+        for trouble in self.troubles.values_mut() {
+            trouble.again = now;
+        }
+    }
+
     /// The mount points were made, or not.
     pub fn pointed(&mut self, guard: u64, result: Result<(), Failure>, now: Duration, jitter: u64) {
         match result {
@@ -219,10 +238,14 @@ impl Record {
     pub fn directory(&mut self, root: u64, seen: &Directory, now: Duration, jitter: u64) {
         match super::decide::directory_problem(&self.account, &self.directory, seen) {
             None => {
-                (self.made, self.renumbered) = (Some(root), false);
+                (self.made, self.checked, self.renumbered) = (Some(root), Some(now), false);
                 self.troubles.remove(&Topic::Directory);
             }
-            Some(problem) => self.trouble(Topic::Directory, Some(problem), now, jitter),
+            Some(problem) => {
+                // Whatever was so before: it is not to be mounted now.
+                (self.made, self.checked) = (None, None);
+                self.trouble(Topic::Directory, Some(problem), now, jitter);
+            }
         }
     }
 

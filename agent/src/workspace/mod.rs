@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod decide;
+pub mod identities;
 pub mod memory;
 pub mod model;
 pub mod names;

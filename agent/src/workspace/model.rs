@@ -1,5 +1,6 @@
 //! The workspace's words as plain data.
 
+use super::identities::Recorded;
 use crate::problem::Problem;
 use crate::share::model::Failure;
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,27 @@ pub enum Directory {
     Foreign {
         /// Which.
         uid: u32,
+        /// Since when and from which VM that number is recorded for the name, if it is.
+        recorded: Option<Recorded>,
+    },
+    /// The name is recorded with another number.
+    OtherNumber {
+        /// Which.
+        uid: u32,
+        /// Since when and from which VM.
+        recorded: Option<Recorded>,
+    },
+    /// The number is recorded for another name.
+    OtherName {
+        /// Which, as a directory's name is written.
+        name: String,
+        /// Since when and from which VM.
+        recorded: Option<Recorded>,
+    },
+    /// The name was retired: it is nobody's any more.
+    Retired {
+        /// Since when and from which VM.
+        recorded: Option<Recorded>,
     },
     /// It could not be made or looked at.
     Failed {

@@ -34,7 +34,7 @@ fn what_a_user_mounts_in_their_notebooks_is_theirs() {
 }
 
 #[test]
-fn two_names_of_one_number_both_get_a_link() {
+fn two_names_of_one_number_both_have_a_link_and_the_first_has_the_directory() {
     let Some(vm) = machine("") else { return };
     vm.sh("useradd --non-unique --uid $(id -u ada) --gid ada --create-home --shell /bin/bash lovelace").ok();
     let agent = vm.agent_start();
@@ -44,7 +44,10 @@ fn two_names_of_one_number_both_get_a_link() {
         let target = std::fs::read_link(vm.path(&link)).unwrap();
         assert_eq!(target, std::path::PathBuf::from(format!("{MOUNT_POINT}/notebooks/{name}")));
     }
-    agent.wait_ready();
+    // Where directories belong to numbers, a number is one person's.
+    agent.wait_problem("workspace.uid-differs:lovelace");
+    assert_eq!(vm.list("/srv/share/notebooks"), ["ada"]);
+    assert_eq!(agent.problems(), ["workspace.uid-differs:lovelace"]);
 }
 
 #[test]

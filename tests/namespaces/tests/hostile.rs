@@ -137,13 +137,17 @@ fn what_is_planted_on_the_share_is_shown_to_nobody_and_left_alone() {
         vm.sh("install -d -m 0711 /srv/share/notebooks; install -d -m 0700 -o ada -g ada /srv/share/notebooks/ada")
             .ok();
         vm.sh(&format!("cd {SHARE}/notebooks; {plant}")).ok();
-        let before = hash_tree(&[vm.path("/etc"), vm.path(SHARE)]).expect("a tree");
+        let before = hash_tree(&[vm.path("/etc"), vm.path(format!("{SHARE}/notebooks"))]).expect("a tree");
         let agent = vm.agent_start();
         agent.wait_problem(problem);
         wait_for("ada is served", SOON, || vm.is_mounted("notebooks/ada"));
         vm.log_in("mallory").ok();
         assert!(!vm.is_mounted("notebooks/mallory"), "{plant}");
-        assert_eq!(hash_tree(&[vm.path("/etc"), vm.path(SHARE)]).expect("a tree"), before, "{plant}");
+        assert_eq!(
+            hash_tree(&[vm.path("/etc"), vm.path(format!("{SHARE}/notebooks"))]).expect("a tree"),
+            before,
+            "{plant}"
+        );
     }
     // The directory above them all, too.
     let Some(vm) = machine("") else { return };
@@ -174,7 +178,7 @@ fn names_are_only_names() {
         ["%41da", "ada", "with space", "%2E%2E", "a%2Fb", "..%2F..%2Fetc", "%63on", "%2541da", "zo%C3%AB", &long];
     directories.sort();
     assert_eq!(vm.list(&format!("{SHARE}/notebooks")), directories);
-    assert_eq!(vm.list(SHARE), ["notebooks"]);
+    assert_eq!(vm.list(SHARE), [".dsvm-agent", "notebooks"]);
     assert_eq!(vm.list(&format!("{MOUNT_POINT}/notebooks")), directories);
     assert_eq!(hash_tree(&[vm.path("/etc"), vm.path("/root")]).expect("a tree"), before);
     assert!(agent.problems().iter().any(|p| p.starts_with("workspace.name:")), "{:?}", agent.problems());

@@ -3,7 +3,7 @@
 mod problems;
 mod served;
 
-pub use problems::{UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems};
+pub use problems::{NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems};
 pub use served::{is_served, take_accounts};
 
 use super::memory::{Memory, Record, Topic};
@@ -18,6 +18,9 @@ use std::time::Duration;
 pub const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// How often the name services are asked without a reason.
 pub const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// A directory that was not looked at for so long is looked at before it is mounted: its user may have been given
+/// another number or been retired meanwhile, from another VM.
+pub const CHECK_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// So many users in one worker.
 const BATCH: usize = 64;
 
@@ -72,16 +75,20 @@ pub fn decide(
     if share.guard.is_none() {
         return steps;
     }
+    let there = mounted.by_directory();
     let unpointed = |r: &&Record| r.point != share.guard && r.due(Topic::Point, now);
     if !busy.points {
         batch(memory, unpointed, |names| steps.push(Step::MountPoints { names }));
     }
     if share.usable.is_some() && !busy.directories {
-        let unmade = |r: &&Record| r.made != share.usable && r.due(Topic::Directory, now);
+        let unmade = |r: &&Record| {
+            let out = is_wanted(&settings.workspace, r, now) && !there.contains_key(Path::new(&r.directory));
+            let stale = out && !r.is_checked(now);
+            (r.made != share.usable || stale) && r.due(Topic::Directory, now)
+        };
         batch(memory, unmade, |names| steps.push(Step::Directories { names }));
     }
     let (mut of_these, mut of_others) = (Vec::new(), Vec::new());
-    let there = mounted.by_directory();
     for (name, record) in &memory.users {
         let present = record.last_present == Some(now);
         if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
@@ -116,6 +123,7 @@ fn wants_mount(
     let directory = Path::new(&record.directory);
     is_wanted(workspace, record, now)
         && record.made == share.usable
+        && record.is_checked(now)
         && record.point == share.guard
         && record.due(Topic::Mount, now)
         && !there.contains_key(directory)
@@ -138,7 +146,7 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
         None => Some("the user is gone or not served"),
         Some(r) if m.uid().is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
         Some(_) if m.is_removed() => Some("its directory was removed on the share"),
-        Some(r) if r.is_foreign() => Some("the directory belongs to another uid"),
+        Some(r) if r.is_foreign() => Some("it is not this user's, as far as is known"),
         Some(r) => (!is_wanted(workspace, r, now)).then_some("the user is not here"),
     };
     let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|h| now < h.again);

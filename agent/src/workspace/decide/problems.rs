@@ -5,12 +5,17 @@ use crate::problem::Problem;
 use crate::share::decide::differs;
 use crate::share::model::{Attempt, Failure, Mounted, UserMount};
 use crate::share::options::{self, For};
+use crate::workspace::identities::Recorded;
 use crate::workspace::memory::{Memory, Record};
 use crate::workspace::model::{Account, Directory, Link};
+use crate::workspace::names;
 use std::path::Path;
 
 /// The code of the problem that a directory belongs to another number.
 pub const UID_DIFFERS: &str = "workspace.uid-differs";
+
+/// The code of the problem that a name is nobody's any more.
+pub const NAME_RETIRED: &str = "workspace.name-retired";
 
 /// Problems of users, and of the mounts that they have.
 pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Problem> {
@@ -83,14 +88,63 @@ pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -
             format!("On the share, {directory} is no directory. It was not touched and not followed."),
             format!("Look at who put it there; move it away, then {name} gets a directory."),
         ),
-        Directory::Foreign { uid } => Problem::new(
+        Directory::Foreign { uid, recorded } => Problem::new(
             UID_DIFFERS,
-            format!("{name} is uid {} here; on the share, {directory} belongs to uid {uid}. Not opened.", account.uid),
-            format!("Give {name} uid {uid} on every VM, then start a fresh VM. Do not chown the share."),
+            format!(
+                "{name} is uid {} here; on the share, {directory} belongs to uid {uid}{}. Not opened.",
+                account.uid,
+                since(recorded)
+            ),
+            give(name, *uid),
+        ),
+        Directory::OtherNumber { uid, recorded } => Problem::new(
+            UID_DIFFERS,
+            format!(
+                "{name} is uid {} here; on the share, {name} is recorded as uid {uid}{}. Not opened.",
+                account.uid,
+                since(recorded)
+            ),
+            format!("{} If the record is wrong: sudo dsvm-agent workspace identity bind {name}", give(name, *uid)),
+        ),
+        Directory::OtherName { name: other, recorded } => {
+            let other = names::unescape(other).unwrap_or_else(|| other.clone());
+            Problem::new(
+                UID_DIFFERS,
+                format!(
+                    "{name} is uid {0} here; on the share, uid {0} is {other}'s{1}. Not opened.",
+                    account.uid,
+                    since(recorded)
+                ),
+                format!(
+                    "Give {name} the uid that they have on the other VMs, or one of their own, then start a fresh VM. \
+                     If {other} is {name} now: sudo dsvm-agent workspace identity bind {name} --uid {}",
+                    account.uid
+                ),
+            )
+        }
+        Directory::Retired { recorded } => Problem::new(
+            NAME_RETIRED,
+            format!(
+                "The name {name} was retired{}: whoever has it now is somebody else. {directory} is kept, and not opened.",
+                since(recorded)
+            ),
+            format!(
+                "Give this person another name. If it is the same one: sudo dsvm-agent workspace identity bind {name}"
+            ),
         ),
         Directory::Failed { failure } => failed(name, failure),
     };
     Some(problem.about(name))
+}
+
+/// Since when and from which VM, as far as it is recorded.
+fn since(recorded: &Option<Recorded>) -> String {
+    let day = |r: &Recorded| r.since.get(..10).unwrap_or_default().to_owned();
+    recorded.as_ref().map(|r| format!(" (since {}, {})", day(r), r.node)).unwrap_or_default()
+}
+
+fn give(name: &str, uid: u32) -> String {
+    format!("Give {name} uid {uid} on every VM, then start a fresh VM. Do not chown the share.")
 }
 
 /// What lies where the link belongs, as a problem; nothing when it is right.

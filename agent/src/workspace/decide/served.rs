@@ -70,6 +70,7 @@ pub fn take_accounts(
                 directory,
                 point: None,
                 made: None,
+                checked: None,
                 linked: None,
                 look: false,
                 last_present: None,

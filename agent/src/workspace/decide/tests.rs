@@ -29,7 +29,7 @@ fn memory() -> Memory {
     let mut memory = Memory::default();
     take_accounts(&mut memory, &Settings::default(), vec![account("alice", 1001)], &[], 1000, NOW);
     let alice = memory.users.get_mut("alice").unwrap();
-    (alice.point, alice.made, alice.linked) = (Some(5), Some(7), Some(NOW));
+    (alice.point, alice.made, alice.linked, alice.checked) = (Some(5), Some(7), Some(NOW), Some(NOW));
     memory
 }
 

@@ -1,0 +1,103 @@
+//! Starting a worker, and, for a command that an administrator gave, waiting for its answer.
+
+use super::job::{Answer, Job};
+use super::launcher::USER;
+use crate::sys::clock::boottime;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::SigSet;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags};
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Longest answer that is read.
+const LIMIT: usize = 16 * 1024 * 1024;
+
+/// A descriptor that tells when it ends.
+pub(super) fn pidfd(child: &Child) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Starts a worker with its job on standard input. The answer goes to `answer`.
+pub(super) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<Child> {
+    let envelope = serde_json::to_vec(&(job, own))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);
+    command.env_clear().envs(std::env::vars_os().filter(|(k, _)| k == "JOURNAL_STREAM"));
+    command.stdin(Stdio::piped()).stdout(answer).current_dir("/");
+    unblock(&mut command);
+    let mut child = command.spawn()?;
+    // A pipe takes 64 KiB without waiting; a larger job waits for the worker to read, which it does first thing.
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&envelope)?;
+    }
+    Ok(child)
+}
+
+/// The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
+pub(super) fn unblock(command: &mut Command) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) is one.
+    unsafe {
+        command.pre_exec(|| Ok(SigSet::all().thread_unblock()?));
+    }
+}
+
+/// Starts a worker and waits for its answer, for as long as the job may take.
+///
+/// # Errors
+/// In words, when there is no answer. A job that failed is an answer.
+pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
+    let mut child = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a worker: {e}"))?;
+    let answer = listen(&mut child, job);
+    // One that cannot be ended is left behind: it ends with this process's death, or when the server answers.
+    let _ = child.kill();
+    let _ = child.try_wait();
+    serde_json::from_slice(&answer?).map_err(|_| "the helper process gave no answer".to_owned())
+}
+
+fn listen(child: &mut Child, job: &Job) -> Result<Vec<u8>, String> {
+    let mut out = child.stdout.take().ok_or("no pipe")?;
+    let until = boottime() + job.deadline();
+    let mut bytes = Vec::new();
+    let mut buffer = [0u8; 16 * 1024];
+    loop {
+        let left = until.saturating_sub(boottime());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLIN)], timeout).unwrap_or(0);
+        if ready == 0 {
+            if boottime() >= until {
+                return Err(format!("there is no answer within {} s", job.deadline().as_secs()));
+            }
+            continue;
+        }
+        match out.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) => bytes.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.to_string()),
+        }
+        if bytes.len() > LIMIT {
+            return Err("the answer is too long".to_owned());
+        }
+    }
+}
+
+/// The numbers of the agent's own user, asked for by a worker like any other look-up: a name service may hang.
+///
+/// # Errors
+/// In words: there is no such user, or nobody says.
+pub fn identity(config: &Path) -> Result<(u32, u32), String> {
+    let missing =
+        || format!("there is no user {USER}; the package makes it: sudo useradd --system --no-create-home {USER}");
+    let job = Job::Identity { name: USER.to_owned() };
+    // Nobody's numbers will do for looking up: nobody owns anything.
+    match ask(&job, (65534, 65534), config).map_err(|why| format!("looking up {USER}: {why}"))? {
+        Answer::Identity { ids: Some((uid, gid)) } if uid != 0 && gid != 0 => Ok((uid, gid)),
+        Answer::Identity { .. } => Err(missing()),
+        Answer::Failed(failure) => Err(format!("looking up {USER}: {}", failure.line())),
+        _ => Err(format!("looking up {USER}: the helper process gave no answer")),
+    }
+}
