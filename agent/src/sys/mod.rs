@@ -1,10 +1,12 @@
-//! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes.
+//! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes, connections, the kernel's keys.
 
 pub mod clock;
 pub mod http;
+pub mod keyring;
 pub mod kmsg;
 pub mod mount;
 pub mod mountinfo;
 pub mod open;
 pub mod process;
 pub mod random;
+pub mod sockets;

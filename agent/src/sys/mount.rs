@@ -91,16 +91,34 @@ fn messages(context: &OwnedFd) -> Vec<String> {
 pub fn make(fs: &str, options: &[FsOption], attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
     let context =
         rustix::mount::fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| failed(&format!("fsopen {fs}"), e, None))?;
-    for option in options {
-        let result = match &option.value {
-            Some(value) => rustix::mount::fsconfig_set_string(&context, option.key.as_str(), value.as_str()),
-            None => rustix::mount::fsconfig_set_flag(&context, option.key.as_str()),
-        };
-        result.map_err(|e| failed(&format!("option {}", option.key), e, Some(&context)))?;
-    }
+    configure(&context, options)?;
     rustix::mount::fsconfig_create(&context).map_err(|e| failed(&format!("mount {fs}"), e, Some(&context)))?;
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|e| failed(&format!("fsmount {fs}"), e, Some(&context)))
+}
+
+fn configure(context: &OwnedFd, options: &[FsOption]) -> Result<(), MountError> {
+    for option in options {
+        let result = match &option.value {
+            Some(value) => rustix::mount::fsconfig_set_string(context, option.key.as_str(), value.as_str()),
+            None => rustix::mount::fsconfig_set_flag(context, option.key.as_str()),
+        };
+        result.map_err(|e| failed(&format!("option {}", option.key), e, Some(context)))?;
+    }
+    Ok(())
+}
+
+/// Changes the options of the superblock whose root `root` is open on (fspick(2)). Every option that is not named falls
+/// back to the file system's own default: `options` must be complete.
+///
+/// # Errors
+/// The call that failed with the kernel's messages.
+pub fn reconfigure(root: &OwnedFd, options: &[FsOption]) -> Result<(), MountError> {
+    use rustix::mount::FsPickFlags;
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_NO_AUTOMOUNT;
+    let context = rustix::mount::fspick(root, c"", flags).map_err(|e| failed("fspick", e, None))?;
+    configure(&context, options)?;
+    rustix::mount::fsconfig_reconfigure(&context).map_err(|e| failed("reconfigure", e, Some(&context)))
 }
 
 /// Attaches a detached mount over the directory that `target` is open on.

@@ -39,6 +39,13 @@ impl Mount {
     }
 }
 
+/// The id of the mount that a descriptor is open on, without asking its file system, which may not answer: from
+/// `/proc/self/fdinfo` (proc_pid_fdinfo(5)).
+pub fn id_of(descriptor: &impl std::os::fd::AsRawFd) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+}
+
 /// Parses the whole file. A line that does not parse is an error: half a picture is worse than none.
 ///
 /// # Errors
@@ -131,6 +138,13 @@ mod tests {
     fn a_broken_line_is_named() {
         assert_eq!(parse(b"1 2 0:1 / / rw - tmpfs t rw\nnonsense\n"), Err(2));
         assert_eq!(parse(b"1 2 0:1 / /a\\9 rw - tmpfs t rw\n"), Err(1));
+    }
+
+    #[test]
+    fn a_descriptor_tells_its_mount() {
+        let file = std::fs::File::open("/proc/self/mountinfo").unwrap();
+        let proc = read().unwrap().into_iter().rfind(|m| m.target == std::path::Path::new("/proc")).unwrap();
+        assert_eq!(id_of(&file), Some(proc.id));
     }
 
     #[test]

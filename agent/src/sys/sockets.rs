@@ -1,0 +1,235 @@
+//! The kernel's table of TCP connections, and ending one of them: netlink's sock_diag(7). Listing needs no privilege;
+//! ending (`SOCK_DESTROY`, linux/sock_diag.h, Linux 4.5 with CONFIG_INET_DIAG_DESTROY) needs CAP_NET_ADMIN.
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use rustix::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// `TCP_ESTABLISHED` of net/tcp_states.h.
+const ESTABLISHED: u8 = 1;
+/// `TCP_SYN_SENT` of net/tcp_states.h.
+const SYN_SENT: u8 = 2;
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    family: u8,
+    /// As the kernel numbers states: 1 established, 2 being opened.
+    pub state: u8,
+    /// So many times in a row what was sent was sent again, without a sign that it arrived.
+    pub unanswered: u8,
+    /// The other side.
+    pub remote: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whose: root's, for the kernel's own connections to file servers.
+    pub uid: u32,
+    /// What the kernel knows it by: `struct inet_diag_sockid`.
+    id: [u8; 48],
+}
+
+impl Connection {
+    /// Whether it carries data, and nothing of it arrives: after `unanswered` repetitions, of which the first comes
+    /// after some 0.2 s and each later one after twice the time.
+    pub fn stalls(&self, unanswered: u8) -> bool {
+        self.state == ESTABLISHED && self.unanswered >= unanswered
+    }
+
+    /// Whether it is still being opened.
+    pub fn is_opening(&self) -> bool {
+        self.state == SYN_SENT
+    }
+
+    /// One to port 445.
+    #[cfg(test)]
+    pub(crate) fn for_tests(state: u8, unanswered: u8, remote: IpAddr, uid: u32) -> Self {
+        Self { family: 2, state, unanswered, remote, port: 445, uid, id: [unanswered; 48] }
+    }
+}
+
+/// `struct inet_diag_req_v2` behind its `struct nlmsghdr`. All numbers are in the machine's own order, but ports.
+fn request(kind: u16, flags: u16, family: u8, id: &[u8; 48]) -> Vec<u8> {
+    const REQUEST: u16 = 1;
+    let mut out = Vec::with_capacity(72);
+    out.extend(72u32.to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+    out.extend((REQUEST | flags).to_ne_bytes());
+    out.extend([0; 8]);
+    let protocol = u8::try_from(libc::IPPROTO_TCP).unwrap_or(6);
+    out.extend([family, protocol, 0, 0]);
+    out.extend((1u32 << ESTABLISHED | 1 << SYN_SENT).to_ne_bytes());
+    out.extend(id);
+    out
+}
+
+/// One message of an answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Message {
+    One(Connection),
+    End,
+    /// With the error's number; zero for "done as asked".
+    Error(i32),
+    Other,
+}
+
+/// Takes a datagram of messages apart (netlink(7)). What is cut off is left out.
+fn messages(mut bytes: &[u8]) -> Vec<Message> {
+    let mut out = Vec::new();
+    while let (Some(length), Some(kind)) = (number(bytes, 0), bytes.get(4..6)) {
+        let length = length as usize;
+        let (Some(body), kind) = (bytes.get(16..length), u16::from_ne_bytes([kind[0], kind[1]])) else { break };
+        out.push(match kind {
+            SOCK_DIAG_BY_FAMILY => connection(body).map_or(Message::Other, Message::One),
+            3 => Message::End,
+            2 => Message::Error(number(body, 0).map_or(0, |n| n.cast_signed().saturating_neg())),
+            _ => Message::Other,
+        });
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    out
+}
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const SOCK_DESTROY: u16 = 21;
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// `struct inet_diag_msg` of linux/inet_diag.h.
+fn connection(body: &[u8]) -> Option<Connection> {
+    let [family, state, timer, retransmits] = *body.first_chunk::<4>()?;
+    let id: [u8; 48] = body.get(4..52)?.try_into().ok()?;
+    let port = u16::from_be_bytes([id[2], id[3]]);
+    let remote: IpAddr = match i32::from(family) {
+        libc::AF_INET => Ipv4Addr::new(id[20], id[21], id[22], id[23]).into(),
+        libc::AF_INET6 => {
+            let octets: [u8; 16] = id.get(20..36)?.try_into().ok()?;
+            Ipv6Addr::from(octets).to_canonical()
+        }
+        _ => return None,
+    };
+    // The count means repetitions of data only while that timer (1) runs.
+    let unanswered = if timer == 1 { retransmits } else { 0 };
+    Some(Connection { family, state, unanswered, remote, port, uid: number(body, 64)?, id })
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
+    // The kernel answers at once, or never.
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(2, 0))?;
+    Ok(socket)
+}
+
+/// All connections that are open or being opened, of this network namespace.
+///
+/// # Errors
+/// As of sock_diag(7).
+pub fn connections() -> io::Result<Vec<Connection>> {
+    const DUMP: u16 = 0x300;
+    let socket = open()?;
+    let mut out = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let family = u8::try_from(family).unwrap_or_default();
+        send(socket.as_raw_fd(), &request(SOCK_DIAG_BY_FAMILY, DUMP, family, &[0; 48]), MsgFlags::empty())?;
+        let mut buffer = vec![0u8; 64 * 1024];
+        'dump: loop {
+            let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            for message in messages(buffer.get(..length).unwrap_or_default()) {
+                match message {
+                    Message::One(connection) => out.push(connection),
+                    Message::End => break 'dump,
+                    Message::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                    Message::Other => {}
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Ends a connection, as if the other side had: whoever has it open gets an error and may open a new one.
+///
+/// # Errors
+/// As of sock_diag(7): `ENOENT` when it is gone already, `EOPNOTSUPP` when the kernel cannot.
+pub fn destroy(connection: &Connection) -> io::Result<()> {
+    const ACKNOWLEDGE: u16 = 4;
+    let socket = open()?;
+    let request = request(SOCK_DESTROY, ACKNOWLEDGE, connection.family, &connection.id);
+    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    let mut buffer = [0u8; 4096];
+    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+    match messages(buffer.get(..length).unwrap_or_default()).first() {
+        Some(Message::Error(0)) => Ok(()),
+        Some(Message::Error(errno)) => Err(io::Error::from_raw_os_error(*errno)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(16 + body.len()).unwrap();
+        let mut out: Vec<u8> = length.to_ne_bytes().to_vec();
+        out.extend(kind.to_ne_bytes());
+        out.extend([0; 10]);
+        out.extend(body);
+        out
+    }
+
+    fn body(family: i32, state: u8, timer: u8, retransmits: u8, remote: &[u8]) -> Vec<u8> {
+        let mut out = vec![u8::try_from(family).unwrap(), state, timer, retransmits];
+        out.extend([0, 1]);
+        out.extend(445u16.to_be_bytes());
+        out.extend([0; 16]);
+        out.extend(remote);
+        out.resize(72, 0);
+        out
+    }
+
+    #[test]
+    fn a_connection_whose_data_does_not_arrive_is_told_from_one_that_rests() {
+        let mut bytes = message(SOCK_DIAG_BY_FAMILY, &body(libc::AF_INET, 1, 1, 5, &[10, 0, 0, 4]));
+        bytes.extend(message(SOCK_DIAG_BY_FAMILY, &body(libc::AF_INET, 1, 2, 5, &[10, 0, 0, 5])));
+        let mapped = Ipv4Addr::new(10, 0, 0, 6).to_ipv6_mapped().octets();
+        bytes.extend(message(SOCK_DIAG_BY_FAMILY, &body(libc::AF_INET6, 2, 1, 1, &mapped)));
+        bytes.extend(message(3, &[0; 4]));
+        let seen: Vec<_> = messages(&bytes)
+            .into_iter()
+            .filter_map(|m| match m {
+                Message::One(c) => Some((c.remote.to_string(), c.port, c.stalls(4), c.is_opening())),
+                _ => None,
+            })
+            .collect();
+        let expected = [("10.0.0.4", true, false), ("10.0.0.5", false, false), ("10.0.0.6", false, true)];
+        assert_eq!(seen, expected.map(|(a, stalls, opening)| (a.to_owned(), 445, stalls, opening)));
+        assert_eq!(messages(&message(2, &(-libc::EPERM).to_ne_bytes())), [Message::Error(libc::EPERM)]);
+    }
+
+    #[test]
+    fn a_connection_of_ones_own_is_listed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _stream = TcpStream::connect(address).unwrap();
+        let own = connections().unwrap();
+        let own: Vec<_> = own.iter().filter(|c| c.port == address.port()).collect();
+        assert_eq!(own.len(), 1);
+        assert!(own[0].remote == address.ip() && !own[0].stalls(1) && own[0].state == ESTABLISHED);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_ends(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = messages(&bytes);
+        }
+    }
+}
