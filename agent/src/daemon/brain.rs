@@ -269,6 +269,7 @@ impl Brain {
         } else {
             // Whoever asked for it wants everything tried again: a new key in the credentials file, most likely.
             self.engine.share.next_try = Duration::ZERO;
+            self.engine.share.keys.taken = None;
             let now = boottime();
             self.engine.users.users.values_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);
         }
@@ -363,7 +364,8 @@ impl Brain {
         let mounts = text.and_then(|t| mountinfo::whole(&t)).map_err(|e| e.to_string());
         let points = self.engine.wants_points(mounts.as_deref().unwrap_or_default());
         let points = points.map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
-        Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points }
+        let keys = self.key_file();
+        Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points, keys }
     }
 
     fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {

@@ -5,7 +5,9 @@ use crate::config::Settings;
 use crate::config::settings::Share;
 use crate::problem::Problem;
 use crate::share::decide as share_decide;
-use crate::share::model::{Attempt, Failure, Memory as ShareMemory, Mounted, ShareState, Step as ShareStep, View};
+use crate::share::model::{
+    Attempt, Failure, FileMark, Memory as ShareMemory, Mounted, ShareState, Step as ShareStep, View,
+};
 use crate::share::observe::mounted;
 use crate::sys::mountinfo::Mount;
 use crate::worker::job::{Answer, Job};
@@ -42,6 +44,8 @@ pub struct Facts {
     pub range: RangeInclusive<u32>,
     /// The mount points that are in the guard, when they were looked at.
     pub points: BTreeSet<PathBuf>,
+    /// The credentials' file, when there is one and it can be looked at.
+    pub keys: Option<FileMark>,
 }
 
 /// One thing that a pass decided to do.
@@ -118,6 +122,7 @@ impl Engine {
             Err(why) => return self.blind(why),
         };
         let mounted = mounted(&share, mounts);
+        self.share.keys.file = facts.keys;
         share_decide::refresh(&mut self.share, &mounted);
         self.users.see(facts.present.as_ref(), now);
         workspace_decide::find_points(&mut self.users, mounted.guard, &facts.points);
@@ -177,19 +182,6 @@ impl Engine {
         old && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
     }
 
-    pub(super) fn share_busy(&self) -> share_decide::Busy {
-        let mut busy = share_decide::Busy::default();
-        for job in self.under_way.values() {
-            match job {
-                Job::LayGuard | Job::MountPoints { .. } => busy.guard = true,
-                Job::Reach { .. } | Job::MountRoot { .. } => busy.root = true,
-                Job::Probe => busy.probe = true,
-                _ => {}
-            }
-        }
-        busy
-    }
-
     fn user_busy(&self) -> workspace_decide::Busy {
         let mut busy = workspace_decide::Busy::default();
         for job in self.under_way.values() {
@@ -229,10 +221,7 @@ impl Engine {
                 let names = self.users.named.iter().cloned().collect();
                 Job::Accounts { from: *range.start(), to: *range.end(), names }
             }
-            Step::Share(ShareStep::LayGuard) => Job::LayGuard,
-            Step::Share(ShareStep::Reach { host, port }) => Job::Reach { host: host.clone(), port: *port },
-            Step::Share(ShareStep::MountRoot { address }) => Job::MountRoot { address: *address },
-            Step::Share(ShareStep::Probe) => Job::Probe,
+            Step::Share(step) => self.share_job(step),
             Step::User(UserStep::MountPoints { names }) => {
                 Job::MountPoints { directories: names.iter().filter_map(record).map(|r| r.directory.clone()).collect() }
             }
@@ -289,19 +278,7 @@ impl Engine {
                 self.users.asked = Some(now.saturating_sub(workspace_decide::ASK_AGAIN - Duration::from_secs(30)));
                 self.users.unknown = Some(unexpected(result));
             }
-            (Job::Reach { .. }, Ok(Answer::Reached { address })) => self.share.reached(address, now),
-            (Job::LayGuard | Job::MountRoot { .. }, Ok(_)) => self.share.succeeded(),
-            (Job::Reach { .. } | Job::LayGuard | Job::MountRoot { .. }, result) => {
-                self.share.failed(unexpected(result), now, jitter)
-            }
-            (Job::Probe, Ok(Answer::Alive(probe))) => self.share.probed(Ok(probe), now),
-            (Job::Probe, result) => {
-                self.share.probed(Err(unexpected(result)), now);
-                if stuck {
-                    // No other one is started beside it: nothing more can be found out.
-                    self.share.silent = self.share.silent.max(share_decide::SILENT);
-                }
-            }
+            (job, result) if job.is_shares() => self.absorb_share(job, result, stuck, now, jitter),
             (Job::MountPoints { directories }, result) => {
                 let outcome = result.map(drop);
                 let guard = self.guard();
@@ -331,7 +308,7 @@ impl Engine {
                 }
             }
             (Job::KeepSettings, result) => self.kept = self.kept.took(result.map(drop), now),
-            (Job::Identity { .. } | Job::Examine { .. } | Job::Ledger { .. }, _) => {}
+            _ => {}
         }
     }
 
@@ -341,8 +318,8 @@ impl Engine {
         let due = pauses
             .chain(self.users.held.values().map(|h| h.again))
             .chain(self.users.gone().map(|at| at.saturating_add(self.settings.workspace.linger)))
-            .chain([self.share.next_try])
             .chain(self.kept.again())
+            .chain(share_decide::due(&self.share))
             .filter(|at| *at > now)
             .min();
         due.map_or(Duration::MAX, |at| at - now)
@@ -375,7 +352,7 @@ impl Engine {
     }
 }
 
-fn unexpected(result: Result<Answer, Failure>) -> Failure {
+pub(super) fn unexpected(result: Result<Answer, Failure>) -> Failure {
     result.err().unwrap_or_else(|| Failure::said(Attempt::Worker, "it answered something else"))
 }
 

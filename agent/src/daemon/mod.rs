@@ -12,4 +12,5 @@ pub mod plan;
 pub mod quiet;
 pub mod report;
 pub mod request;
+mod share;
 pub mod trigger;

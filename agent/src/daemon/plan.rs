@@ -4,13 +4,14 @@ use super::engine::{Decision, Engine, Facts, Step};
 use super::orders;
 use crate::config::settings::{Kind, Share, Source};
 use crate::problem::Problem;
-use crate::share::model::{GUARD_SOURCE, Probe, ROOT, Step as ShareStep};
+use crate::share::model::{Attempt, Failure, GUARD_SOURCE, Probe, ROOT, Rekeyed, ShareState, Step as ShareStep};
 use crate::share::observe::place;
 use crate::share::options::{self, For};
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
 use crate::worker::client::{Client, Event};
 use crate::worker::job::{Answer, Job};
+use crate::worker::launcher::RUN;
 use crate::workspace::model::{Directory, Link, Step as UserStep};
 use crate::workspace::observe;
 use serde::Serialize;
@@ -43,7 +44,9 @@ pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, St
     let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
     let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), None).ok();
     let mounts = mountinfo::read().map_err(|e| e.to_string());
-    let mut facts = Facts { now: boottime(), mounts, present, range, points: Default::default() };
+    let mut facts = Facts { now: boottime(), mounts, present, range, points: Default::default(), keys: None };
+    // Whether what is mounted has the present keys is for root's eyes only.
+    engine.share.keys.taken = Some(None);
     let real_root = facts.mounts.iter().flatten().any(|m| m.target == Path::new(ROOT));
     let mut plan = Plan::default();
     for _ in 0..ROUNDS {
@@ -78,7 +81,12 @@ async fn take(
         Step::Share(ShareStep::Probe) | Step::User(UserStep::Directories { .. }) => real_root,
         _ => job.only_looks(),
     };
-    let result = if looks { look(client, job.clone()).await? } else { Ok(in_thought(&job)) };
+    let result = match &job {
+        // The running agent knows already: nobody who asks for a plan is to wait for a dead server.
+        Job::Probe if is_silent() => Err(Failure::said(Attempt::Probe, "the running agent has no answer either")),
+        _ if looks => look(client, job.clone()).await?,
+        _ => Ok(in_thought(&job)),
+    };
     let mut wanted = !looks;
     let result = result.map(|answer| match answer {
         Answer::Link(Link::Missing) => {
@@ -108,6 +116,16 @@ async fn take(
     Ok(())
 }
 
+/// Whether the agent that runs on this machine says that the share does not answer.
+fn is_silent() -> bool {
+    let published = crate::status::read::read(&Path::new(RUN).join("status"));
+    let away = [ShareState::Unreachable, ShareState::Refused, ShareState::Hung];
+    let is_fresh = |agent: &crate::status::model::Agent| {
+        agent.boot_id == crate::sys::clock::boot_id() && boottime().as_secs_f64() - agent.pass_boottime_s < 60.0
+    };
+    published.is_ok_and(|p| is_fresh(&p.status.agent) && away.contains(&p.status.share.state))
+}
+
 async fn look(client: &mut Client, job: Job) -> Result<Result<Answer, crate::share::model::Failure>, String> {
     client.start(job).map_err(|e| e.to_string())?;
     loop {
@@ -121,7 +139,8 @@ async fn look(client: &mut Client, job: Job) -> Result<Result<Answer, crate::sha
 
 fn in_thought(job: &Job) -> Answer {
     match job {
-        Job::Probe => Answer::Alive(Probe { ms: 0.0, bytes_total: 0, bytes_free: 0 }),
+        Job::Probe => Answer::Alive(Probe { ms: 0.0, bytes_total: 0, bytes_free: 0, stalled: 0 }),
+        Job::Rekey { .. } => Answer::Rekeyed(Rekeyed::default()),
         Job::Directories { wanted, .. } => Answer::Directories(vec![Directory::Missing; wanted.len()]),
         _ => Answer::Done,
     }
@@ -173,6 +192,7 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
                 mounts.push(mount(share.mount_point.join(&record.directory), "share", "share", words(whom)));
             }
         }
+        Step::Share(ShareStep::UnmountRoot) => mounts.retain(|m| m.target != Path::new(ROOT)),
         Step::User(UserStep::Detach { directory, .. }) => {
             let gone = decision.mounted.users.iter().find(|m| m.directory == *directory).map(|m| m.mount.id);
             mounts.retain(|m| Some(m.id) != gone);
@@ -195,6 +215,14 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
         Step::Share(ShareStep::Reach { host, port }) => format!("connect to {host}, port {port}"),
         Step::Share(ShareStep::MountRoot { .. }) => format!("mount {source} for the agent alone, on {ROOT}"),
         Step::Share(ShareStep::Probe) => format!("ask {source} for a sign of life"),
+        Step::Share(ShareStep::UnmountRoot) => {
+            "unmount what is mounted for the agent alone, since another share is asked for".to_owned()
+        }
+        Step::Share(ShareStep::Heal { .. }) => {
+            "close dead connections to the server, so that new ones are opened".to_owned()
+        }
+        Step::Share(ShareStep::Trial { .. }) => format!("mount {source} for a trial, where nobody sees it"),
+        Step::Share(ShareStep::Rekey { .. }) => "give the present key to what is mounted".to_owned(),
         Step::User(UserStep::MountPoints { names }) => {
             format!("make places to mount on, in {at}: {}", directories(names))
         }

@@ -26,7 +26,8 @@ impl Engine {
 
     /// Whether the share answers as it did before: then nothing follows from one more answer.
     pub fn is_calm(&self) -> bool {
-        self.share.silent == 0 && self.share.answered.is_some() && self.share.failure.is_none()
+        let well = self.share.answered.is_some_and(|(_, probe)| probe.stalled == 0);
+        self.share.silent == 0 && well && self.share.failure.is_none()
     }
 
     /// How long until the share is to be asked for a sign of life; for ever while it is being asked.
@@ -74,14 +75,22 @@ mod tests {
 
     fn facts(now: Duration) -> Facts {
         let mounts = Ok(mountinfo::parse(MOUNTS.as_bytes()).unwrap());
-        Facts { now, mounts, present: Some(Default::default()), range: 1000..=60000, points: Default::default() }
+        Facts {
+            now,
+            mounts,
+            present: Some(Default::default()),
+            range: 1000..=60000,
+            points: Default::default(),
+            keys: None,
+        }
     }
 
     fn mounted() -> Engine {
         let settings = Settings { share: Some(Share::smb_for_tests()), ..Settings::default() };
         let mut engine = Engine::new(settings, None, 0);
+        engine.share.keys.taken = Some(None);
         engine.decide(&facts(NOW));
-        engine.share.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1 }), NOW);
+        engine.share.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1, stalled: 0 }), NOW);
         engine
     }
 

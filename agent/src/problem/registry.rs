@@ -85,8 +85,8 @@ problems! {
         "A mount has other options than the agent gave it: somebody or something changed them afterwards.";
         "Take out what changes mounts behind the agent's back, then: sudo systemctl restart dsvm-agent";
     "share.other-source":
-        "The configuration names another share than the one that is still mounted. Nobody new is connected to either.";
-        "Restart the VM. If nobody works on it, unmount what is below the mount point and /run/dsvm-agent/share/root.";
+        "The configuration names another share than one that is still mounted. Nothing was unmounted under anybody.";
+        "It changes by itself where nobody works. Who does: close what is open there (notebooks, terminals), or restart the VM.";
     "share.mount-failed":
         "The kernel refuses to mount the share, for a reason that has no code of its own.";
         "It is tried again by itself. If it lasts: sudo dsvm-agent doctor";
@@ -114,6 +114,17 @@ problems! {
     "share.hung":
         "The share is mounted and does not answer. Saving waits until it does; nothing is lost and nothing is unmounted.";
         "Keep notebooks open: unsaved cells are still in the browser. It is tried again every few seconds.";
+    "share.key-not-taken":
+        "The key changed, and what is mounted could not be given the new one. Nothing was unmounted.";
+        "It is tried again by itself. Whoever leaves their notebooks and comes back later has the new key.";
+    "share.key-old":
+        "The key changed, and the kernel (before Linux 6.9) gives no new one to what is mounted. Directories that are in use \
+         keep the old key; nothing was unmounted. Saving there fails once the server drops the old key.";
+        "Ask their users to save and to close what is open there: the new key is in force then. Regenerate the old key last.";
+    "share.not-healed":
+        "The server is back, and dead connections to it could not be closed. The kernel gives them up by itself, after \
+         minutes.";
+        "It is tried again by itself. If it lasts, see: sudo journalctl -u dsvm-agent";
     "share.full":
         "The share or its quota is full: nothing can be saved.";
         "Enlarge the share, or delete what is not needed.";

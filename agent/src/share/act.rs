@@ -114,7 +114,7 @@ fn refuse_if_occupied(directory: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// Opens the guard itself and makes sure that it is the guard. The mounts, and its id among them, come along.
-fn open_guard(share: &Share, attempt: Attempt) -> Result<(OwnedFd, u64, Vec<Mount>), Failure> {
+pub(super) fn open_guard(share: &Share, attempt: Attempt) -> Result<(OwnedFd, u64, Vec<Mount>), Failure> {
     let guard = open::directory(&share.mount_point).map_err(|e| Failure::call(attempt, e))?;
     let mounts = mountinfo::read().map_err(|e| Failure::said(attempt, e.to_string()))?;
     let id = mount_id(&guard).map_err(|e| Failure::call(attempt, e))?;
@@ -185,11 +185,37 @@ pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<(), Failure>
         return Err(fail(Errno::PERM));
     }
     let (target, _) = open::make_below(&parent, Path::new(name), Mode::from(0o700)).map_err(fail)?;
+    let alone = share.kind() == Kind::Smb && !has_users(share)?;
+    // Read before they are used: should they change in between, that shows as a change.
+    let keys = if alone { obtain(share)? } else { None };
     let tree = match &share.source {
         Source::Directory(path) => clone_source(share, path)?,
         _ => network(share, For::Agent, None, address, Attempt::Mount)?,
     };
+    if let Some(keys) = keys {
+        super::repair::note(&keys)?;
+    }
     mount::attach(&tree, &target).map_err(|e| Failure::mount(Attempt::Mount, e))
+}
+
+/// Whether directories of users are mounted, perhaps with older keys.
+fn has_users(share: &Share) -> Result<bool, Failure> {
+    let mounts = mountinfo::read().map_err(|e| Failure::said(Attempt::Mount, e.to_string()))?;
+    Ok(!super::observe::mounted(share, &mounts).users.is_empty())
+}
+
+/// Unmounts the share's root, which only the agent uses. That it is not mounted is as good.
+///
+/// # Errors
+/// `EBUSY` while one of the agent's own workers uses it.
+pub fn unmount_root() -> Result<(), Failure> {
+    let fail = |e| Failure::call(Attempt::Unmount, e);
+    let root = Path::new(ROOT);
+    let parent = open::directory(root.parent().unwrap_or(root)).map_err(fail)?;
+    match mount::unmount_below(&parent, root.file_name().unwrap_or_default()) {
+        Err(e) if e.errno != libc::EINVAL => Err(Failure::mount(Attempt::Unmount, e)),
+        _ => Ok(()),
+    }
 }
 
 /// A clone of the local directory that stands for the share.
@@ -207,6 +233,14 @@ pub(super) fn clone_source(share: &Share, path: &Path) -> Result<OwnedFd, Failur
     mount::clone(&source, mount::SAFE, MountAttrFlags::empty()).map_err(|e| Failure::mount(Attempt::Mount, e))
 }
 
+/// The present keys, where the share has any.
+pub(super) fn obtain(share: &Share) -> Result<Option<credentials::Keys>, Failure> {
+    match &share.credentials {
+        Some(Credentials::File(path)) => credentials::read(path).map(Some),
+        None => Ok(None),
+    }
+}
+
 /// A detached mount of the share, or of a directory on it, from the server.
 pub(super) fn network(
     share: &Share,
@@ -216,10 +250,7 @@ pub(super) fn network(
     attempt: Attempt,
 ) -> Result<OwnedFd, Failure> {
     let kind = share.kind();
-    let keys = match &share.credentials {
-        Some(Credentials::File(path)) => Some(credentials::read(path)?),
-        None => None,
-    };
+    let keys = obtain(share)?;
     let mut all = options::source(share, below, address);
     if kind == Kind::Nfs {
         all.extend(client_address(share, address, attempt)?);
@@ -269,7 +300,8 @@ pub(super) fn room(directory: &OwnedFd, start: Instant) -> Result<Probe, Errno> 
     let stat = rustix::fs::fstatfs(directory)?;
     let block = u64::try_from(stat.f_bsize).unwrap_or(0);
     let (total, free) = (stat.f_blocks.saturating_mul(block), stat.f_bavail.saturating_mul(block));
-    Ok(Probe { ms: start.elapsed().as_secs_f64() * 1000.0, bytes_total: total, bytes_free: free })
+    let ms = start.elapsed().as_secs_f64() * 1000.0;
+    Ok(Probe { ms, bytes_total: total, bytes_free: free, stalled: super::repair::stalled() })
 }
 
 /// Opens the share's root and makes sure that something is mounted there.

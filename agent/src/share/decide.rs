@@ -1,7 +1,8 @@
 //! What the share is, and what to do about it: pure functions of facts, memory and time.
 
 use super::diagnosis::{diagnose, space};
-use super::model::{Attempt, Failure, Memory, Mounted, Probe, ShareState, Step, View};
+use super::model::{Attempt, Failure, Memory, Mounted, Probe, Search, ShareState, Step, UserMount, View};
+use super::{heal, keys};
 use crate::config::settings::Share;
 use crate::problem::Problem;
 use std::net::IpAddr;
@@ -29,6 +30,12 @@ pub struct Busy {
     pub root: bool,
     /// A probe is under way.
     pub probe: bool,
+    /// Dead connections are being closed.
+    pub heal: bool,
+    /// The share is being mounted for a trial.
+    pub trial: bool,
+    /// Keys are being given.
+    pub keys: bool,
 }
 
 /// Brings memory up to what is mounted now: what was known of a mount that is gone is forgotten.
@@ -38,7 +45,10 @@ pub fn refresh(memory: &mut Memory, mounted: &Mounted) {
     if memory.root_id != id {
         memory.root_id = id;
         (memory.answered, memory.probed_at, memory.silent) = (None, None, 0);
+        memory.search = Search::default();
     }
+    let mounts: Vec<u64> = id.into_iter().chain(mounted.users.iter().map(|u| u.mount.id)).collect();
+    memory.keys.left.retain(|id| mounts.contains(id));
     if let (Some(root), None) = (&mounted.root, memory.reached) {
         // After a restart the kernel still knows where the server was.
         memory.reached = root.address.map(|a| (Duration::ZERO, Some(a)));
@@ -59,6 +69,10 @@ pub fn decide(share: &Share, mounted: &Mounted, memory: &Memory, busy: Busy, now
         }
         waiting(share, memory, &mut problems)
     } else if let Some(what) = mounted.root.as_ref().and_then(|r| r.other.as_ref()) {
+        // Nobody but the agent uses it.
+        if due && !busy.root && !busy.probe {
+            steps.push(Step::UnmountRoot);
+        }
         problems.push(another(share, what));
         ShareState::Refused
     } else if mounted.root.is_none() {
@@ -71,14 +85,26 @@ pub fn decide(share: &Share, mounted: &Mounted, memory: &Memory, busy: Busy, now
         if !busy.probe && memory.probed_at.is_none_or(|at| now >= at + pause) {
             steps.push(Step::Probe);
         }
+        steps.extend(heal::steps(share, memory, busy, now));
+        steps.extend(keys::step(share, memory, busy, now));
+        problems.extend(keys::problem(share, memory, &old_keys(mounted, memory)));
         alive(share, memory, &mut problems)
     };
+    let old: Vec<&UserMount> = mounted.users.iter().filter(|u| u.other).collect();
+    if let (Some(first), true) = (old.first(), mounted.root.as_ref().is_some_and(|r| r.other.is_none())) {
+        problems.push(others(share, first, old.len()));
+    }
     if let Some(root) = mounted.root.as_ref().filter(|r| !r.differences.is_empty()) {
         problems.push(differs("the agent's own mount of the share", &root.differences));
     }
     let usable = mounted.root.as_ref().filter(|_| state == ShareState::Mounted && memory.silent == 0).map(|r| r.id);
     let address = memory.reached.and_then(|(_, a)| a);
     (View { state, guard: mounted.guard, usable, address, problems }, steps)
+}
+
+/// When something about the share becomes due by itself, other than a probe.
+pub fn due(memory: &Memory) -> impl Iterator<Item = Duration> {
+    [Some(memory.next_try), keys::due(memory)].into_iter().flatten().chain(heal::due(memory))
 }
 
 fn towards_root(share: &Share, memory: &Memory, now: Duration) -> Step {
@@ -103,16 +129,21 @@ fn waiting(share: &Share, memory: &Memory, problems: &mut Vec<Problem>) -> Share
     }
 }
 
-/// Mounted: does it answer?
+/// Mounted: does it answer, and is there room?
 fn alive(share: &Share, memory: &Memory, problems: &mut Vec<Problem>) -> ShareState {
-    if memory.silent >= SILENT {
-        let silence = Failure::said(Attempt::Probe, "no answer in time");
-        problems.push(diagnose(share, memory.failure.as_ref().unwrap_or(&silence)).problem);
-        ShareState::Hung
-    } else {
-        problems.extend(memory.answered.and_then(|(_, probe)| space(share, &probe)));
-        ShareState::Mounted
+    if let Some((state, problem)) = heal::cause(share, memory) {
+        problems.push(problem);
+        problems.extend(memory.search.unhealed.as_ref().map(|failure| diagnose(share, failure).problem));
+        return state;
     }
+    problems.extend(memory.answered.and_then(|(_, probe)| space(share, &probe)));
+    ShareState::Mounted
+}
+
+/// The directories whose mounts keep an old key.
+fn old_keys(mounted: &Mounted, memory: &Memory) -> Vec<String> {
+    let left = mounted.users.iter().filter(|u| memory.keys.left.contains(&u.mount.id));
+    left.map(|u| u.directory.display().to_string()).collect()
 }
 
 fn taken(share: &Share, what: &str) -> Problem {
@@ -130,7 +161,23 @@ fn another(share: &Share, what: &str) -> Problem {
         "{what} is still mounted for the agent, and the configuration asks for {}. Nobody new is connected to either.",
         share.source
     );
-    let remedy = "Restart the VM. If nobody works on it: sudo umount /run/dsvm-agent/share/root, and every mount below the mount point.";
+    let remedy = "It is changed by itself as soon as the agent's own work there ends.";
+    Problem::new("share.other-source", summary, remedy)
+}
+
+/// Users who still work on the share of an older configuration.
+fn others(share: &Share, first: &UserMount, count: usize) -> Problem {
+    let rest = match count {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    let summary = format!(
+        "{}{rest} is still open on another share ({}) than {}. Nothing was unmounted.",
+        first.directory.display(),
+        first.mount.source.to_string_lossy(),
+        share.source
+    );
+    let remedy = "Each changes by itself when what is open there is closed: notebooks, terminals in that directory.";
     Problem::new("share.other-source", summary, remedy)
 }
 
@@ -177,7 +224,7 @@ impl Memory {
         match result {
             Ok(probe) => {
                 self.answered = Some((now, probe));
-                (self.silent, self.failure) = (0, None);
+                (self.silent, self.failure, self.search) = (0, None, Search::default());
             }
             Err(failure) => {
                 self.silent = self.silent.saturating_add(1);
@@ -226,6 +273,7 @@ mod tests {
         let address = "10.0.0.4".parse().unwrap();
         memory.reached(address, NOW);
         assert_eq!(steps(&mounted(true, false), &memory).1, vec![Step::MountRoot { address: Some(address) }]);
+        memory.keys.taken = Some(None);
         assert_eq!(steps(&mounted(true, true), &memory), (ShareState::Mounted, vec![Step::Probe]));
     }
 
@@ -253,8 +301,10 @@ mod tests {
         let mut seen = mounted(true, true);
         seen.root.as_mut().unwrap().other = Some("//h/old (cifs)".into());
         let (view, steps) = decide(&smb(), &seen, &Memory::default(), Busy::default(), NOW);
-        assert_eq!((view.state, view.usable, steps), (ShareState::Refused, None, vec![]));
+        assert_eq!((view.state, view.usable, steps), (ShareState::Refused, None, vec![Step::UnmountRoot]));
         assert_eq!(view.problems[0].code, "share.other-source");
+        let busy = Busy { probe: true, ..Busy::default() };
+        assert_eq!(decide(&smb(), &seen, &Memory::default(), busy, NOW).1, vec![], "not while it is used");
     }
 
     #[test]
@@ -266,9 +316,9 @@ mod tests {
         assert_eq!((view.state, view.usable), (ShareState::Mounted, None), "in doubt nothing new is started on it");
         memory.probed(silence(), NOW);
         let (view, steps) = decide(&smb(), &mounted(true, true), &memory, Busy::default(), NOW + PROBE_AGAIN);
-        assert_eq!((view.state, view.usable, steps), (ShareState::Hung, None, vec![Step::Probe]));
+        assert_eq!((view.state, view.usable, steps.first()), (ShareState::Hung, None, Some(&Step::Probe)));
         assert_eq!(view.problems[0].code, "share.hung");
-        memory.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1 }), NOW);
+        memory.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1, stalled: 0 }), NOW);
         assert_eq!(decide(&smb(), &mounted(true, true), &memory, Busy::default(), NOW).0.state, ShareState::Mounted);
     }
 
@@ -300,7 +350,7 @@ mod tests {
 
         #[test]
         fn while_a_job_is_under_way_no_second_one_is_started(guard: bool, root: bool) {
-            let busy = Busy { guard: true, root: true, probe: true };
+            let busy = Busy { guard: true, root: true, probe: true, heal: true, trial: true, keys: true };
             let (_, steps) = decide(&smb(), &mounted(guard, root), &Memory::default(), busy, NOW);
             prop_assert!(steps.is_empty());
         }

@@ -88,6 +88,8 @@ pub struct UserMount {
     pub mount: Mount,
     /// Something that is not the agent's is mounted on it or in it.
     pub carries: bool,
+    /// It is of another share than the settings ask for.
+    pub other: bool,
 }
 
 impl UserMount {
@@ -112,6 +114,65 @@ pub struct Probe {
     pub bytes_total: u64,
     /// Free for users, in bytes.
     pub bytes_free: u64,
+    /// So many connections to the server, users' mostly, carry data of which nothing arrives.
+    #[serde(default)]
+    pub stalled: u32,
+}
+
+/// What tells one state of a file from another (stat(2)), without its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMark {
+    /// Inode number.
+    pub inode: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// When its text changed last: seconds and nanoseconds of the wall clock.
+    pub modified: (i64, i64),
+    /// When anything about it changed last.
+    pub changed: (i64, i64),
+}
+
+/// What came of giving the present keys to what is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Rekeyed {
+    /// The keys are others than before, or were given again.
+    pub changed: bool,
+    /// Mounts, by id, that keep the old key: this kernel cannot change it, and somebody uses them.
+    pub left: Vec<u64>,
+}
+
+/// The search for the reason why a mounted share does not answer. Begun anew with each silence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Search {
+    /// When the server was last connected to afresh, and what came of it.
+    pub knocked: Option<(Duration, Result<IpAddr, Failure>)>,
+    /// When dead connections were last closed.
+    pub healed_at: Option<Duration>,
+    /// How often.
+    pub healed: u32,
+    /// Why they could not be.
+    pub unhealed: Option<Failure>,
+    /// When the share was last mounted for a trial, beside what is mounted, and what came of it.
+    pub tried: Option<(Duration, Result<(), Failure>)>,
+    /// How often.
+    pub trials: u32,
+    /// The keys were given again.
+    pub rekeyed: bool,
+}
+
+/// What is known of the keys that live mounts have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Keys {
+    /// The credentials' file as it is now; nothing when it cannot be looked at, or there is none.
+    pub file: Option<FileMark>,
+    /// The file whose keys are in force; nothing before they were first compared.
+    pub taken: Option<Option<FileMark>>,
+    /// When they were last compared.
+    pub looked: Option<Duration>,
+    /// Why that failed.
+    pub failure: Option<Failure>,
+    /// Mounts, by id, that keep an old key.
+    pub left: Vec<u64>,
 }
 
 /// Why something on the share or with the server failed: as data, for [`super::diagnosis`].
@@ -152,6 +213,12 @@ pub enum Attempt {
     Attach,
     /// Unmounting a user's directory.
     Detach,
+    /// Unmounting the share's root.
+    Unmount,
+    /// Closing dead connections to the server.
+    Heal,
+    /// Giving new keys to what is mounted.
+    Rekey,
     /// Starting or finishing the helper process itself.
     Worker,
 }
@@ -204,6 +271,12 @@ pub struct Memory {
     pub failure: Option<Failure>,
     /// The state and since when.
     pub state: Option<(ShareState, Duration)>,
+    /// While the mounted share does not answer: why.
+    pub search: Search,
+    /// When connections were last closed while the share answered.
+    pub tended: Option<Duration>,
+    /// The keys.
+    pub keys: Keys,
 }
 
 /// What the share looks like after deciding, for the rooms above.
@@ -241,6 +314,25 @@ pub enum Step {
     },
     /// See whether the share answers.
     Probe,
+    /// Unmount the agent's own mount of the share's root, which nobody else uses.
+    UnmountRoot,
+    /// Close dead connections to the server, so that the kernel opens new ones.
+    Heal {
+        /// Where the server is now.
+        address: Option<IpAddr>,
+        /// All of them, since closing those that are surely dead did not help.
+        all: bool,
+    },
+    /// Mount the share for a trial, where nobody sees it.
+    Trial {
+        /// Where the server is now.
+        address: Option<IpAddr>,
+    },
+    /// Give the present keys to what is mounted.
+    Rekey {
+        /// Although they are the same as before.
+        force: bool,
+    },
 }
 
 /// The path of a user's directory below the mount point and on the share: from the configured template and the name

@@ -1,10 +1,11 @@
 //! Picks what concerns the share out of the machine's mounts. Pure: the mounts come in as an argument.
 
-use super::model::{GUARD_SOURCE, Mounted, ROOT, RootMount, UserMount};
+use super::model::{FileMark, GUARD_SOURCE, Mounted, ROOT, RootMount, UserMount};
 use super::options::{self, For};
 use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mountinfo::Mount;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// The share's facts. Of several mounts on one place the last one is what users see.
@@ -30,10 +31,23 @@ pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
             && mount.target != share.mount_point
         {
             let carries = carriers.contains(&mount.id);
-            out.users.push(UserMount { directory: below.to_owned(), mount: mount.clone(), carries });
+            let other = is_others(share, mount);
+            out.users.push(UserMount { directory: below.to_owned(), mount: mount.clone(), carries, other });
         }
     }
     out
+}
+
+/// Whether a mount of a user's is of another share than the settings ask for. Of a local directory the root's own mount
+/// tells.
+fn is_others(share: &Share, mount: &Mount) -> bool {
+    let ours = format!("{}/", plain(&share.source.to_string()));
+    let network = match &share.source {
+        Source::Smb { .. } => mount.fs_type == "cifs",
+        Source::Nfs { .. } => mount.fs_type.starts_with("nfs"),
+        Source::Directory(_) => false,
+    };
+    network && !plain(&mount.source.to_string_lossy()).starts_with(&ours)
 }
 
 /// Where a local directory lies: the device, and the directory on it. The mounts are gone through as the kernel does.
@@ -52,10 +66,41 @@ pub fn place(path: &Path, mounts: &[Mount]) -> Option<(String, PathBuf)> {
     Some((here.device.clone(), whole))
 }
 
+/// A source to compare. The kernel may leave out a slash at the end, and the brackets around an IPv6 address.
+fn plain(source: &str) -> String {
+    source.trim_end_matches('/').replace(['[', ']'], "").to_lowercase()
+}
+
+/// What tells this state of a file from another; nothing when it cannot be looked at.
+pub fn file_mark(path: &Path) -> Option<FileMark> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    Some(FileMark {
+        inode: meta.ino(),
+        size: meta.size(),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+        changed: (meta.ctime(), meta.ctime_nsec()),
+    })
+}
+
+/// Where the servers are that the agent's mounts speak to, by address and port.
+pub fn servers(mounts: &[Mount]) -> BTreeSet<(IpAddr, u16)> {
+    let guards: BTreeSet<u64> =
+        mounts.iter().filter(|m| m.fs_type == "tmpfs" && m.source == GUARD_SOURCE).map(|m| m.id).collect();
+    let own = mounts.iter().filter(|m| m.target == Path::new(ROOT) || guards.contains(&m.parent));
+    own.filter_map(|m| {
+        let port = match (m.option("port"), m.fs_type.as_str()) {
+            (Some(port), _) => port.parse().ok().filter(|p| *p != 0).or(Some(2049))?,
+            (None, "cifs") => 445,
+            (None, _) => 2049,
+        };
+        Some((m.option("addr")?.parse().ok()?, port))
+    })
+    .collect()
+}
+
 /// What a mount of the share's root shows, when it is not what the settings ask for.
 fn other(share: &Share, mount: &Mount, mounts: &[Mount]) -> Option<String> {
-    // The kernel may leave out a slash at the end, and the brackets around an IPv6 address.
-    let plain = |text: &str| text.trim_end_matches('/').replace(['[', ']'], "").to_lowercase();
     let shown = mount.source.to_string_lossy();
     let right = match &share.source {
         Source::Smb { .. } => mount.fs_type == "cifs" && plain(&shown) == plain(&share.source.to_string()),
@@ -165,6 +210,30 @@ mod tests {
         assert!(!look(&format!("{GUARD}{alice}")).users[0].carries);
         let covered = look(&format!("{GUARD}{alice}10 5 0:14 / /data rw - cifs //h/old rw\n"));
         assert!(covered.users.is_empty(), "what lies under something else cannot be told apart by its path");
+    }
+
+    #[test]
+    fn a_mount_of_another_share_is_known_as_that() {
+        let at = "7 5 0:11 / /data/notebooks/alice rw,nosuid,nodev - cifs";
+        for (source, other) in [
+            ("//h/s/notebooks/alice", false),
+            ("//H/s/notebooks/alice", false),
+            ("//h/old/notebooks/alice", true),
+            ("//h/s2/notebooks/alice", true),
+        ] {
+            let seen = look(&format!("{GUARD}{at} {source} rw,uid=1002\n"));
+            assert_eq!(seen.users[0].other, other, "{source}");
+        }
+    }
+
+    #[test]
+    fn the_servers_of_the_agents_mounts_are_known() {
+        let own = "7 1 0:11 / /run/dsvm-agent/share/root rw - cifs //h/s rw,addr=10.0.0.4\n";
+        let user = "8 5 0:12 / /data/notebooks/alice rw - cifs //h/s/notebooks/alice rw,addr=10.0.0.5,port=4450\n";
+        let others = "9 1 0:13 / /mnt/x rw - cifs //other/s rw,addr=10.0.0.9\n";
+        let mounts = crate::sys::mountinfo::parse(format!("{GUARD}{own}{user}{others}").as_bytes()).unwrap();
+        let expected = [("10.0.0.4".parse().unwrap(), 445), ("10.0.0.5".parse().unwrap(), 4450)];
+        assert_eq!(servers(&mounts).into_iter().collect::<Vec<(IpAddr, u16)>>(), expected);
     }
 
     #[test]

@@ -22,6 +22,16 @@ pub enum For {
     },
 }
 
+/// Whom a mount of the agent's is for, from what the kernel shows: what was not made for one user is the agent's own.
+/// Nothing when that cannot be told.
+pub fn whom(mount: &Mount) -> Option<For> {
+    if mount.target == std::path::Path::new(super::model::ROOT) {
+        return Some(For::Agent);
+    }
+    let number = |key| mount.option(key)?.parse().ok();
+    Some(For::User { uid: number("uid")?, gid: number("gid")? })
+}
+
 /// Options without secrets, source and address, in the kernel's words. Later ones win.
 pub fn build(share: &Share, whom: For) -> Vec<FsOption> {
     match share.kind() {

@@ -7,6 +7,7 @@ use crate::config::settings::{Kind, Settings};
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
+use crate::share::repair;
 use crate::sys::process;
 use crate::workspace::{act as workspace, identities, observe};
 use rustix::thread::CapabilitySet;
@@ -105,6 +106,10 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         Job::MountPoints { directories } => share::make_mount_points(configured()?, directories).map(done),
         Job::MountRoot { address } => share::mount_root(configured()?, *address).map(done),
         Job::Probe => share::probe().map(Answer::Alive),
+        Job::UnmountRoot => share::unmount_root().map(done),
+        Job::Heal { address, all } => repair::heal(*address, *all).map(done),
+        Job::Trial { address } => repair::trial(configured()?, *address).map(done),
+        Job::Rekey { force, .. } => repair::rekey(configured()?, *force).map(Answer::Rekeyed),
         Job::Directories { wanted, make } => {
             let owners = configured()?.kind() != Kind::Smb;
             workspace::directories(wanted, owners, *make).map(Answer::Directories)

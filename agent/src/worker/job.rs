@@ -1,7 +1,7 @@
 //! The fixed list of jobs, what each may do, and its deadline.
 
 use crate::share::doctor::{Examine, Examined};
-use crate::share::model::{Failure, Probe};
+use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
 use crate::workspace::act::Wanted;
 use crate::workspace::identities::{Shown, Task};
 use crate::workspace::model::{Account, Directory, Link, Person};
@@ -54,6 +54,27 @@ pub enum Job {
     },
     /// Ask the share for a sign of life.
     Probe,
+    /// Unmount the share's root.
+    UnmountRoot,
+    /// Close dead connections to the server.
+    Heal {
+        /// Where the server is now.
+        address: Option<IpAddr>,
+        /// All of them.
+        all: bool,
+    },
+    /// Mount the share for a trial, where nobody sees it.
+    Trial {
+        /// Where the server is now.
+        address: Option<IpAddr>,
+    },
+    /// Give the present keys to what is mounted.
+    Rekey {
+        /// Although they are the same as before.
+        force: bool,
+        /// What the credentials' file was like when this was decided: for whoever asks.
+        file: Option<FileMark>,
+    },
     /// Look at, or make, directories on the share.
     Directories {
         /// Whose.
@@ -116,7 +137,10 @@ impl Job {
             Job::KeepSettings => "settings".to_owned(),
             Job::Reach { .. } => "server".to_owned(),
             Job::LayGuard | Job::MountPoints { .. } => "guard".to_owned(),
-            Job::MountRoot { .. } => "root".to_owned(),
+            Job::MountRoot { .. } | Job::UnmountRoot => "root".to_owned(),
+            Job::Heal { .. } => "connections".to_owned(),
+            Job::Trial { .. } => "trial".to_owned(),
+            Job::Rekey { .. } => "keys".to_owned(),
             Job::Probe => "probe".to_owned(),
             Job::Directories { .. } | Job::Ledger { .. } => "directories".to_owned(),
             Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
@@ -124,6 +148,22 @@ impl Job {
             Job::Link { person, .. } => format!("home:{}", person.uid()),
             Job::Examine { .. } => "doctor".to_owned(),
         }
+    }
+
+    /// Whether it is about the share itself, and not about users.
+    pub fn is_shares(&self) -> bool {
+        use Job::{Heal, LayGuard, MountRoot, Probe, Reach, Rekey, Trial, UnmountRoot};
+        matches!(
+            self,
+            Reach { .. }
+                | LayGuard
+                | MountRoot { .. }
+                | UnmountRoot
+                | Probe
+                | Heal { .. }
+                | Trial { .. }
+                | Rekey { .. }
+        )
     }
 
     /// The name that the worker's process has, at most 15 letters (prctl(2), PR_SET_NAME).
@@ -135,6 +175,10 @@ impl Job {
             Job::LayGuard => c"dsvm:guard",
             Job::MountPoints { .. } => c"dsvm:points",
             Job::MountRoot { .. } => c"dsvm:mount",
+            Job::UnmountRoot => c"dsvm:unmount",
+            Job::Heal { .. } => c"dsvm:heal",
+            Job::Trial { .. } => c"dsvm:trial",
+            Job::Rekey { .. } => c"dsvm:keys",
             Job::Probe => c"dsvm:probe",
             Job::Directories { .. } => c"dsvm:dirs",
             Job::Ledger { .. } => c"dsvm:ledger",
@@ -155,9 +199,12 @@ impl Job {
             Job::Probe => PROBE_DEADLINE.as_secs(),
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
-            Job::MountRoot { .. } | Job::Directories { .. } => 20,
+            Job::MountRoot { .. } | Job::Directories { .. } | Job::Trial { .. } => 20,
+            // A session that is just being opened anew is waited for.
+            Job::Rekey { .. } => 60,
+            Job::Heal { .. } => 10,
             // After a server's death an unmount was seen to take 34 s.
-            Job::Detach { .. } => 60,
+            Job::Detach { .. } | Job::UnmountRoot => 60,
         })
     }
 
@@ -169,7 +216,12 @@ impl Job {
             // The main process's group may read what is kept.
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
-            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
+            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::UnmountRoot => {
+                Privilege::Root(CapabilitySet::SYS_ADMIN)
+            }
+            // SYS_ADMIN clears the kernel's cache of names, NET_ADMIN closes connections.
+            Job::Heal { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN),
+            Job::Trial { .. } | Job::Rekey { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
             // cifs opens its socket with the mounter's rights; NFS may want a low port.
             // Why a mount failed stands in the kernel's log.
             Job::MountRoot { .. } | Job::Attach { .. } => {
@@ -195,6 +247,7 @@ impl Job {
     pub fn needs_settings(&self) -> bool {
         match self {
             Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => false,
+            Job::UnmountRoot | Job::Heal { .. } => false,
             Job::Examine { what } => matches!(what, Examine::Key | Examine::Trial { .. }),
             _ => true,
         }
@@ -253,6 +306,8 @@ pub enum Answer {
     },
     /// The share answers.
     Alive(Probe),
+    /// What is mounted has the present keys, as far as it can.
+    Rekeyed(Rekeyed),
     /// One answer for each directory, in order.
     Directories(Vec<Directory>),
     /// What lies where the link belongs.

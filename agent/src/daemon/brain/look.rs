@@ -2,6 +2,7 @@
 
 use super::super::quiet::{ALIVE, PERIOD, PRESENCE, digest};
 use super::Brain;
+use crate::share::model::FileMark;
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo;
 use crate::worker::job::Job;
@@ -55,6 +56,7 @@ impl Brain {
         if mountinfo::text().ok().as_deref().map(digest) != self.mounts {
             return self.look_after(Duration::ZERO);
         }
+        self.engine.share.keys.file = self.key_file();
         match self.last.as_ref().and_then(|(last, _)| self.engine.only_probes(last, now)) {
             Some(steps) => {
                 let jobs: Vec<Job> = steps.iter().filter_map(|s| self.engine.job(s, &(0..=0), true)).collect();
@@ -63,6 +65,12 @@ impl Brain {
             None => self.look_after(Duration::ZERO),
         }
         self.say_alive();
+    }
+
+    /// What the file with the share's key is like now, if there is one.
+    pub(super) fn key_file(&self) -> Option<FileMark> {
+        let credentials = self.engine.settings.share.as_ref().and_then(|s| s.credentials.as_ref());
+        crate::share::keys::file(credentials).and_then(crate::share::observe::file_mark)
     }
 
     /// When to look next if nothing happens; `at` is now.

@@ -40,7 +40,7 @@ const REACH: &[Attempt] = &[Attempt::Connect];
 /// Preparing the mount point.
 const GUARD: &[Attempt] = &[Attempt::Guard, Attempt::MountPoints];
 /// Mounting, and work on what is mounted.
-const MOUNT: &[Attempt] = &[Attempt::Mount, Attempt::Attach, Attempt::Directory, Attempt::Detach];
+const MOUNT: &[Attempt] = &[Attempt::Mount, Attempt::Attach, Attempt::Directory, Attempt::Detach, Attempt::Unmount];
 /// As above, and the sign of life.
 const SHARE: &[Attempt] = &[Attempt::Mount, Attempt::Attach, Attempt::Directory, Attempt::Detach, Attempt::Probe];
 /// Everything.
@@ -57,6 +57,9 @@ const ANY: &[Attempt] = &[
     Attempt::Directory,
     Attempt::Attach,
     Attempt::Detach,
+    Attempt::Unmount,
+    Attempt::Heal,
+    Attempt::Rekey,
     Attempt::Worker,
 ];
 
@@ -210,6 +213,14 @@ faults! {
     (&[Attempt::Detach], any, &[EBUSY], &[]) => Mounted "workspace.not-mounted":
         "What is mounted is still in use.";
         "It is unmounted when nobody uses it any more.";
+
+    // What is mounted, and the server's changes under it.
+    (&[Attempt::Rekey], any, &[], &[]) => Mounted "share.key-not-taken":
+        "The new key could not be given to what is mounted: {said}. Nothing was unmounted.";
+        "It is tried again by itself. What is closed and opened again in ~/notebooks/remote after ten minutes has the new key.";
+    (&[Attempt::Heal], any, &[], &[]) => Hung "share.not-healed":
+        "Dead connections to {host} could not be closed: {said}. The kernel gives them up by itself, after minutes.";
+        "It is tried again by itself. If it lasts, see: sudo journalctl -u dsvm-agent";
 
     // No answer.
     (&[Attempt::Probe], any, &[], &[]) => Hung "share.hung":

@@ -153,7 +153,7 @@ fn words_have_no_numbers_of_the_system_and_no_names_of_the_code() {
 
 #[test]
 fn little_room_is_said_in_time_and_not_too_early() {
-    let probe = |free, total| Probe { ms: 1.0, bytes_total: total, bytes_free: free };
+    let probe = |free, total| Probe { ms: 1.0, bytes_total: total, bytes_free: free, stalled: 0 };
     for (free, total, code) in [
         (1_288_490_188, 100 * GIB, Some("share.nearly-full")),
         (4 * GIB, 100 * GIB, Some("share.nearly-full")),

@@ -246,7 +246,7 @@ fn log_on(seen: &Seen, share: &Share, kind: Kind) -> Step {
 fn room(seen: &Seen, share: &Share) -> Step {
     let Some(Ok(trial)) = &seen.trial else { return unseen(seen, "share") };
     let Trial { bytes_total, bytes_free, .. } = *trial;
-    match space(share, &Probe { ms: trial.ms, bytes_total, bytes_free }) {
+    match space(share, &Probe { ms: trial.ms, bytes_total, bytes_free, stalled: 0 }) {
         Some(problem) => wrong("share", problem),
         None => right("share", format!("{} of {} are free", bytes(bytes_free), bytes(bytes_total))),
     }

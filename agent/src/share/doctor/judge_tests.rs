@@ -55,7 +55,7 @@ fn healthy() -> Seen {
             parent_is_there: true,
         })),
         mounted: Some(Mounted { guard: Some(5), root: Some(root), ..Mounted::default() }),
-        probe: Some(Ok(Probe { ms: 2.0, bytes_total: 1, bytes_free: 1 })),
+        probe: Some(Ok(Probe { ms: 2.0, bytes_total: 1, bytes_free: 1, stalled: 0 })),
         ..Seen::new(true, settings(share()), agent)
     }
 }

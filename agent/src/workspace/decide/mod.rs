@@ -145,6 +145,7 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
     let why = |m: &UserMount| match owner(m) {
         None => Some("the user is gone or not served"),
         Some(r) if m.uid().is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
+        Some(_) if m.other => Some("the configuration asks for another share"),
         Some(_) if m.is_removed() => Some("its directory was removed on the share"),
         Some(r) if r.is_foreign() => Some("it is not this user's, as far as is known"),
         Some(r) => (!is_wanted(workspace, r, now)).then_some("the user is not here"),

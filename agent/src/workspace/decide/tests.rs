@@ -47,6 +47,7 @@ fn mount(directory: &str) -> Mounted {
             source: "share".into(),
             options: String::new(),
         },
+        other: false,
         carries: false,
     };
     Mounted { guard: Some(5), users: vec![mount], ..Mounted::default() }

@@ -1,0 +1,87 @@
+//! The share's part of a pass: its steps as jobs, its jobs under way, and what came of them.
+
+use super::engine::{Engine, unexpected};
+use crate::share::decide::{Busy, SILENT};
+use crate::share::model::{Failure, Step};
+use crate::worker::job::{Answer, Job};
+use std::time::Duration;
+
+impl Engine {
+    /// The job that carries out a step.
+    pub(super) fn share_job(&self, step: &Step) -> Job {
+        match step {
+            Step::LayGuard => Job::LayGuard,
+            Step::Reach { host, port } => Job::Reach { host: host.clone(), port: *port },
+            Step::MountRoot { address } => Job::MountRoot { address: *address },
+            Step::Probe => Job::Probe,
+            Step::UnmountRoot => Job::UnmountRoot,
+            Step::Heal { address, all } => Job::Heal { address: *address, all: *all },
+            Step::Trial { address } => Job::Trial { address: *address },
+            Step::Rekey { force } => Job::Rekey { force: *force, file: self.share.keys.file },
+        }
+    }
+
+    /// Which of the share's jobs are under way.
+    pub(super) fn share_busy(&self) -> Busy {
+        let mut busy = Busy::default();
+        for job in self.under_way.values() {
+            match job {
+                Job::LayGuard | Job::MountPoints { .. } => busy.guard = true,
+                Job::Reach { .. } | Job::MountRoot { .. } | Job::UnmountRoot => busy.root = true,
+                Job::Probe => busy.probe = true,
+                Job::Heal { .. } => busy.heal = true,
+                Job::Trial { .. } => busy.trial = true,
+                Job::Rekey { .. } => busy.keys = true,
+                _ => {}
+            }
+        }
+        busy
+    }
+
+    /// Takes what came of a job of the share's into memory.
+    pub(super) fn absorb_share(
+        &mut self,
+        job: &Job,
+        result: Result<Answer, Failure>,
+        stuck: bool,
+        now: Duration,
+        jitter: u64,
+    ) {
+        match (job, result) {
+            (Job::Reach { .. }, result) if self.share.silent > 0 => {
+                let found = match result {
+                    Ok(Answer::Reached { address }) => Ok(address),
+                    other => Err(unexpected(other)),
+                };
+                self.share.knocked(found, now);
+            }
+            (Job::Reach { .. }, Ok(Answer::Reached { address })) => self.share.reached(address, now),
+            (Job::Heal { .. }, result) => {
+                self.share.healed(result.map(drop), now);
+            }
+            (Job::Trial { .. }, result) => self.share.tried(result.map(drop), now),
+            (Job::Rekey { force, file }, result) => {
+                let done = match result {
+                    Ok(Answer::Rekeyed(done)) => Ok(done),
+                    other => Err(unexpected(other)),
+                };
+                self.share.rekeyed(done, *file, *force, now);
+            }
+            (Job::LayGuard | Job::MountRoot { .. } | Job::UnmountRoot, Ok(_)) => self.share.succeeded(),
+            // One of the agent's own workers is at it: that ends before long.
+            (Job::UnmountRoot, _) => self.share.next_try = now + Duration::from_secs(5),
+            (Job::Reach { .. } | Job::LayGuard | Job::MountRoot { .. }, result) => {
+                self.share.failed(unexpected(result), now, jitter);
+            }
+            (Job::Probe, Ok(Answer::Alive(probe))) => self.share.probed(Ok(probe), now),
+            (Job::Probe, result) => {
+                self.share.probed(Err(unexpected(result)), now);
+                if stuck {
+                    // No other one is started beside it: nothing more can be found out.
+                    self.share.silent = self.share.silent.max(SILENT);
+                }
+            }
+            _ => {}
+        }
+    }
+}
