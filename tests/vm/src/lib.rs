@@ -28,6 +28,7 @@
 pub mod cache;
 pub mod image;
 pub mod server;
+pub mod writer;
 
 mod agent;
 mod control;

@@ -117,6 +117,71 @@ impl FileServer {
         self.sh("systemctl stop smbd");
     }
 
+    /// Kills every process of Samba, in the middle of what it does. [`FileServer::start_smb`] starts it again.
+    pub fn kill_smb(&self) {
+        self.sh("systemctl kill --kill-whom=all --signal=KILL smbd; systemctl stop smbd; systemctl reset-failed smbd || true");
+    }
+
+    /// Answers at another address from now on, and no more at the present one.
+    pub fn move_to(&self, address: Ipv4Addr) {
+        self.sh(&format!(
+            "old=$(ip -4 -br address show eth1 | tr -s ' ' | cut -d' ' -f3)
+            ip address add {address}/24 dev eth1; ip address delete \"$old\" dev eth1
+            ip neigh flush dev eth1"
+        ));
+    }
+
+    /// Takes the share away, or gives it back, with all that is on it. Who has it open loses it.
+    pub fn share_exists(&self, exists: bool) {
+        let (from, to) = if exists { ("gone", SHARE) } else { (SHARE, "gone") };
+        self.sh(&format!("sed -i 's/^\\[{from}\\]/[{to}]/' /etc/samba/smb.conf; systemctl restart smbd"));
+    }
+
+    /// Encrypts what is asked for, or refuses to.
+    pub fn encrypts(&self, yes: bool) {
+        let word = if yes { "required" } else { "off" };
+        self.sh(&format!(
+            "sed -i 's/^server smb encrypt = .*/server smb encrypt = {word}/' /etc/samba/smb.conf; systemctl restart smbd"
+        ));
+    }
+
+    /// Puts the share on a disk of its own of so many MiB, with quotas. To be called before anything is on it.
+    pub fn own_disk(&self, mebibytes: u32) {
+        self.sh(&format!(
+            "set -e; truncate -s {mebibytes}M /srv/disk
+            mkfs.ext4 -q -m 0 -O quota -E quotatype=usrquota /srv/disk
+            mount -o loop,usrquota /srv/disk {ROOT}
+            chown {ACCOUNT}: {ROOT}; rmdir {ROOT}/lost+found; systemctl restart smbd"
+        ));
+    }
+
+    /// Fills that disk to the last byte with a file that is not the account's, or makes room again.
+    pub fn fill(&self, full: bool) {
+        self.sh(if full {
+            "cat /dev/zero >/srv/share/.fill 2>/dev/null; test -s /srv/share/.fill"
+        } else {
+            "rm /srv/share/.fill"
+        });
+    }
+
+    /// Allows the account no byte more than it has, or as much as there is (quotactl(2): Q_SETQUOTA, limits only).
+    pub fn quota(&self, reached: bool) {
+        let used = "int(subprocess.check_output(['du', '-s', '--block-size=1K', '/srv/share']).split()[0])";
+        let blocks = if reached { used } else { "0" };
+        self.sh(&format!(
+            "python3 - <<'PYTHON'
+import ctypes, os, pwd, struct, subprocess
+os.sync()
+dev = [l.split()[0] for l in open('/proc/mounts') if l.split()[1] == '/srv/share'][0]
+limits = struct.pack('8QI4x', {blocks}, {blocks}, 0, 0, 0, 0, 0, 0, 1)
+uid = pwd.getpwnam('{ACCOUNT}').pw_uid
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.syscall(179, ctypes.c_int(0x80000800 - (1 << 32)), dev.encode(), uid, limits) != 0:
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+PYTHON"
+        ));
+    }
+
     /// Ends the sessions that are open, as a server does that is serviced.
     pub fn drop_sessions(&self) {
         self.sh("systemctl restart smbd");
