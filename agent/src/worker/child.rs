@@ -2,6 +2,7 @@
 
 use super::job::{Answer, Job, Privilege};
 use super::launcher::LAST_GOOD;
+use super::vouch;
 use crate::config;
 use crate::config::settings::{Kind, Settings};
 use crate::share::act as share;
@@ -48,6 +49,9 @@ pub fn run(config: &Path) -> Result<(), String> {
 /// Reads the configuration where the job needs it, then gives up everything that it does not need.
 fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Settings, String> {
     let settings = if job.needs_settings() { settings(config)? } else { Settings::default() };
+    if settings.share.is_some() {
+        vouch::vouch(job, &settings.workspace.directory, own, config)?;
+    }
     match job.privilege() {
         Privilege::Nobody => process::become_user(own.0, own.1, &[own.1], parent),
         Privilege::User(person) => process::become_user(person.uid(), person.gid(), person.groups(), parent),

@@ -14,4 +14,5 @@ pub mod client;
 pub mod job;
 pub mod launcher;
 pub mod spawn;
+mod vouch;
 pub mod wire;

@@ -65,6 +65,11 @@ pub fn unescape(directory: &str) -> Option<String> {
     (escape(&name).as_deref() == Some(directory)).then_some(name)
 }
 
+/// The log-in name of the user whose directory this is, by the setting `workspace.directory`.
+pub fn whose(template: &str, directory: &str) -> Option<String> {
+    unescape(directory.strip_prefix(template.strip_suffix("{user}")?)?)
+}
+
 fn is_reserved(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default();
     let numbered = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
@@ -108,6 +113,21 @@ mod tests {
         assert_eq!(escape(&"a".repeat(255)).map(|d| d.len()), Some(255));
         assert_eq!(escape(&"a".repeat(256)), None);
         assert_eq!(escape(&"A".repeat(86)), None);
+    }
+
+    #[test]
+    fn a_directory_says_whose_it_is() {
+        for (template, directory, name) in [
+            ("notebooks/{user}", "notebooks/%41lice", Some("Alice")),
+            ("{user}", "alice", Some("alice")),
+            ("team a/{user}", "team a/alice", Some("alice")),
+            ("notebooks/{user}", "notebooks/Alice", None),
+            ("notebooks/{user}", "notebooks/a/b", None),
+            ("notebooks/{user}", "notebooks/", None),
+            ("notebooks/{user}", "other/alice", None),
+        ] {
+            assert_eq!(whose(template, directory).as_deref(), name, "{directory}");
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn accounts(range: &RangeInclusive<u32>, names: &[String]) -> (Vec<Account>,
     let mut out: Vec<Account> = Vec::new();
     let mut odd = Vec::new();
     // SAFETY: getpwent(3) has one position per process; this worker has one thread and calls it nowhere else.
-    let all = unsafe { users::all_users() };
+    let all = (!range.is_empty()).then(|| unsafe { users::all_users() }).into_iter().flatten();
     // Directory services give numbers above the range; whoever is below it is the system's, whatever they log in for.
     let named = names.iter().filter_map(|n| users::get_user_by_name(n.as_str())).filter(|u| u.uid() >= *range.start());
     for user in all.filter(|u| range.contains(&u.uid())).chain(named) {

@@ -158,6 +158,43 @@ fn what_is_planted_on_the_share_is_shown_to_nobody_and_left_alone() {
 }
 
 #[test]
+fn nobody_gets_anothers_directory_whatever_a_worker_is_asked_for() {
+    let Some(vm) = machine("") else { return };
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let id = |user: &str| vm.sh(&format!("id -u {user}")).ok().trim().parse::<u32>().expect("a number");
+    let (ada, mallory, own) = (id("ada"), id("mallory"), id("dsvm-agent"));
+    // As the launcher starts one, for whoever speaks in the brain's place.
+    let ask = |job: &str| {
+        vm.sh(&format!("echo '[{job},[{own},{own}]]' | dsvm-agent worker --config /etc/dsvm-agent/agent.toml"))
+            .ok()
+            .to_owned()
+    };
+    let wanted = |whose: &str, uid: u32| format!(r#"{{"directory":"notebooks/{whose}","uid":{uid},"gid":{uid}}}"#);
+    let attach = |whose: &str, uid: u32| format!(r#"{{"Attach":{{"wanted":{},"address":null}}}}"#, wanted(whose, uid));
+    let link = |whose: &str, uid: u32, groups: &str, home: &str| {
+        let person = format!(r#"{{"uid":{uid},"gid":{uid},"groups":[{groups}],"home":"/home/{home}"}}"#);
+        format!(r#"{{"Link":{{"person":{person},"directory":"notebooks/{whose}","make":false}}}}"#)
+    };
+    for job in [
+        attach("ada", mallory),
+        attach("nobody-at-all", ada),
+        format!(r#"{{"Directories":{{"wanted":[{},{}],"make":true}}}}"#, wanted("ada", ada), wanted("mallory", ada)),
+        link("ada", mallory, "", "mallory"),
+        link("ada", ada, "27", "ada"),
+        link("ada", ada, "", "mallory"),
+    ] {
+        let answer = ask(&job);
+        assert!(answer.contains("is not, or no longer, "), "{job}: {answer}");
+    }
+    assert!(!vm.is_mounted("notebooks/ada"));
+    let answer = ask(&link("ada", ada, "", "ada"));
+    assert!(answer.contains("Right"), "{answer}");
+    assert_eq!(ask(&attach("ada", ada)).trim(), r#""Done""#);
+    assert!(vm.is_mounted("notebooks/ada"));
+}
+
+#[test]
 fn names_are_only_names() {
     let Some(vm) = Sandbox::new("vm1") else { return };
     let long = "l".repeat(200);
