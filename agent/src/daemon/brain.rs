@@ -7,6 +7,7 @@ use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, LOGIN, Reply, Request};
 use super::trigger::{self, Trigger};
 use crate::config::{self, Seal};
+use crate::share::observe::short;
 use crate::status::model::{Health, ShareState, Status, UserState};
 use crate::status::publish;
 use crate::sys::clock::{boot_id, boottime};
@@ -365,7 +366,10 @@ impl Brain {
         let points = self.engine.wants_points(mounts.as_deref().unwrap_or_default());
         let points = points.map(|(at, below)| observe::points(&at, &below)).unwrap_or_default();
         let keys = self.key_file();
-        Facts { now, mounts, present: self.present.as_ref().and_then(|(_, p)| p.clone()), range, points, keys }
+        let share = self.engine.settings.share.as_ref();
+        let short = share.map(|s| short(s, mounts.as_deref().unwrap_or_default())).unwrap_or_default();
+        let present = self.present.as_ref().and_then(|(_, p)| p.clone());
+        Facts { now, mounts, present, range, points, keys, short }
     }
 
     fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {

@@ -9,6 +9,7 @@ use crate::share::model::{
     Attempt, Failure, FileMark, Memory as ShareMemory, Mounted, ShareState, Step as ShareStep, View,
 };
 use crate::share::observe::mounted;
+use crate::share::old;
 use crate::sys::mountinfo::Mount;
 use crate::worker::job::{Answer, Job};
 use crate::workspace::act::Wanted;
@@ -46,6 +47,8 @@ pub struct Facts {
     pub points: BTreeSet<PathBuf>,
     /// The credentials' file, when there is one and it can be looked at.
     pub keys: Option<FileMark>,
+    /// File systems of the share's from which too little is read ahead, named as in mountinfo.
+    pub short: Vec<String>,
 }
 
 /// One thing that a pass decided to do.
@@ -130,12 +133,20 @@ impl Engine {
         let (view, share_steps) = share_decide::decide(&share, &mounted, &self.share, self.share_busy(), now);
         self.share.note(view.state, now);
         let mut steps: Vec<Step> = share_steps.into_iter().map(Step::Share).collect();
+        let old = old::find(&share, mounts);
+        if old::is_due(&old, self.share.old, now) {
+            steps.extend(old.iter().map(|o| Step::Share(ShareStep::TakeDown { at: o.at.clone() })));
+        }
+        if !facts.short.is_empty() {
+            steps.push(Step::Share(ShareStep::ReadAhead { devices: facts.short.clone() }));
+        }
         if self.wants_accounts(now) {
             steps.push(Step::Accounts(AskAccounts::AskAccounts));
         }
         let user_steps = workspace_decide::decide(&self.settings, &view, &mounted, &self.users, &self.user_busy(), now);
         steps.extend(user_steps.into_iter().map(Step::User));
-        let problems = self.problems(&share, &view, &mounted);
+        let mut problems = self.problems(&share, &view, &mounted);
+        problems.extend(old::problems(&share, &old));
         Decision { view, mounted, steps, problems }
     }
 
@@ -188,6 +199,7 @@ impl Engine {
             match job {
                 Job::LayGuard | Job::MountPoints { .. } => busy.points = true,
                 Job::Directories { .. } => busy.directories = true,
+                Job::OwnDirectory { wanted, .. } => drop(busy.own.insert(wanted.directory.clone())),
                 Job::Attach { wanted, .. } => drop(busy.mounts.insert(wanted.directory.clone().into())),
                 Job::Detach { directory } => drop(busy.mounts.insert(directory.into())),
                 Job::Link { directory, .. } => busy.links.extend(self.of(directory).map(|r| r.account.name.clone())),
@@ -198,7 +210,7 @@ impl Engine {
     }
 
     /// Whose directory it is. Numbers are no answer: two accounts may have the same.
-    fn of(&self, directory: &str) -> Option<&Record> {
+    pub(super) fn of(&self, directory: &str) -> Option<&Record> {
         self.users.of(directory.as_ref())
     }
 
@@ -215,6 +227,10 @@ impl Engine {
     /// The job that carries out a step; nothing when what it speaks of is gone.
     pub fn job(&self, step: &Step, range: &RangeInclusive<u32>, act: bool) -> Option<Job> {
         let record = |name: &String| self.users.users.get(name);
+        let person = |r: &Record| {
+            let a = &r.account;
+            Person::new(a.uid, a.gid, a.groups.clone(), a.home.clone()).ok()
+        };
         let wanted = |r: &Record| Wanted { directory: r.directory.clone(), uid: r.account.uid, gid: r.account.gid };
         Some(match step {
             Step::Accounts(AskAccounts::AskAccounts) => {
@@ -228,11 +244,13 @@ impl Engine {
             Step::User(UserStep::Directories { names }) => {
                 Job::Directories { wanted: names.iter().filter_map(record).map(wanted).collect(), make: act }
             }
+            Step::User(UserStep::OwnDirectory { name }) => {
+                let r = record(name)?;
+                Job::OwnDirectory { person: person(r)?, wanted: wanted(r) }
+            }
             Step::User(UserStep::Link { name }) => {
                 let r = record(name)?;
-                let a = &r.account;
-                let person = Person::new(a.uid, a.gid, a.groups.clone(), a.home.clone()).ok()?;
-                Job::Link { person, directory: r.directory.clone(), make: act }
+                Job::Link { person: person(r)?, directory: r.directory.clone(), make: act }
             }
             Step::User(UserStep::Attach { name, address }) => {
                 Job::Attach { wanted: wanted(record(name)?), address: *address }
@@ -246,7 +264,9 @@ impl Engine {
         let count = |kind: fn(&Job) -> bool| {
             self.under_way.iter().filter(|(id, j)| !self.stuck.contains_key(id) && kind(j)).count()
         };
-        let is_users = |j: &Job| matches!(j, Job::Link { .. } | Job::Attach { .. } | Job::Detach { .. });
+        let is_users = |j: &Job| {
+            matches!(j, Job::Link { .. } | Job::Attach { .. } | Job::Detach { .. } | Job::OwnDirectory { .. })
+        };
         let target = job.target();
         let free = match job {
             Job::Link { .. } => count(|j| matches!(j, Job::Link { .. })) < HOMES,
@@ -289,6 +309,12 @@ impl Engine {
                 }
             }
             (Job::Directories { wanted, .. }, result) => self.absorb_directories(wanted, result, now, jitter),
+            (Job::OwnDirectory { wanted, .. }, result) => {
+                self.absorb_directories(std::slice::from_ref(wanted), result, now, jitter);
+            }
+            (Job::TakeDown { .. }, result) => self.share.old.tried(&result.map(drop), now),
+            // The next look sees what came of it.
+            (Job::ReadAhead { .. }, _) => {}
             (Job::Attach { wanted, .. }, result) => self.absorb_mount(&wanted.directory, result, now, jitter),
             (Job::Detach { directory }, result) => {
                 self.users.detached(directory.as_ref(), &result.map(drop), now, jitter);
@@ -318,6 +344,7 @@ impl Engine {
         let due = pauses
             .chain(self.users.held.values().map(|h| h.again))
             .chain(self.users.gone().map(|at| at.saturating_add(self.settings.workspace.linger)))
+            .chain([self.share.old.again])
             .chain(self.kept.again())
             .chain(share_decide::due(&self.share))
             .filter(|at| *at > now)
@@ -354,29 +381,6 @@ impl Engine {
 
 pub(super) fn unexpected(result: Result<Answer, Failure>) -> Failure {
     result.err().unwrap_or_else(|| Failure::said(Attempt::Worker, "it answered something else"))
-}
-
-impl Engine {
-    fn stuck_problem(&self, job: &Job) -> Problem {
-        let user = match job {
-            Job::Attach { wanted, .. } => self.of(&wanted.directory),
-            Job::Link { directory, .. } | Job::Detach { directory } => self.of(directory),
-            _ => None,
-        };
-        let what = match (job, user) {
-            (Job::Link { .. }, _) => "a user's home",
-            (_, Some(_)) => "a user's notebooks",
-            _ => "the share",
-        };
-        let summary =
-            format!("A helper process at work on {what} neither finishes nor can be ended. It is left alone.");
-        let remedy = "It goes away when the file server or disk behind it answers again, or with the next reboot.";
-        let problem = Problem::new("agent.helper-stuck", summary, remedy);
-        match user {
-            Some(record) => problem.about(&record.account.name),
-            None => problem,
-        }
-    }
 }
 
 #[cfg(test)]

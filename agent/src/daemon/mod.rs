@@ -13,4 +13,5 @@ pub mod quiet;
 pub mod report;
 pub mod request;
 mod share;
+pub mod stuck;
 pub mod trigger;

@@ -44,7 +44,8 @@ pub async fn run(config: &Path, mut client: Client, json: bool) -> Result<u8, St
     let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
     let present = observe::present(Path::new("/proc"), Path::new("/sys/fs/cgroup"), None).ok();
     let mounts = mountinfo::read().map_err(|e| e.to_string());
-    let mut facts = Facts { now: boottime(), mounts, present, range, points: Default::default(), keys: None };
+    let mut facts =
+        Facts { now: boottime(), mounts, present, range, points: Default::default(), keys: None, short: Vec::new() };
     // Whether what is mounted has the present keys is for root's eyes only.
     engine.share.keys.taken = Some(None);
     let real_root = facts.mounts.iter().flatten().any(|m| m.target == Path::new(ROOT));
@@ -214,6 +215,10 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
         }
         Step::Share(ShareStep::Reach { host, port }) => format!("connect to {host}, port {port}"),
         Step::Share(ShareStep::MountRoot { .. }) => format!("mount {source} for the agent alone, on {ROOT}"),
+        Step::Share(ShareStep::TakeDown { at }) => {
+            format!("unmount what nobody uses on {}, where the mount point was before", at.display())
+        }
+        Step::Share(ShareStep::ReadAhead { .. }) => format!("read further ahead from {source}"),
         Step::Share(ShareStep::Probe) => format!("ask {source} for a sign of life"),
         Step::Share(ShareStep::UnmountRoot) => {
             "unmount what is mounted for the agent alone, since another share is asked for".to_owned()
@@ -228,6 +233,9 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
         }
         Step::User(UserStep::Directories { names }) => {
             format!("make the missing ones on the share: {}", directories(names))
+        }
+        Step::User(UserStep::OwnDirectory { name }) => {
+            format!("make, as {name}: {}", directories(std::slice::from_ref(name)))
         }
         Step::User(UserStep::Link { name }) => {
             let home = record(name).map(|r| r.account.home.display().to_string()).unwrap_or_default();

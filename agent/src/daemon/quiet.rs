@@ -82,6 +82,7 @@ mod tests {
             range: 1000..=60000,
             points: Default::default(),
             keys: None,
+            short: Vec::new(),
         }
     }
 

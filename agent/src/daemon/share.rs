@@ -18,6 +18,8 @@ impl Engine {
             Step::Heal { address, all } => Job::Heal { address: *address, all: *all },
             Step::Trial { address } => Job::Trial { address: *address },
             Step::Rekey { force } => Job::Rekey { force: *force, file: self.share.keys.file },
+            Step::TakeDown { at } => Job::TakeDown { at: at.clone() },
+            Step::ReadAhead { devices } => Job::ReadAhead { devices: devices.clone() },
         }
     }
 

@@ -99,6 +99,9 @@ problems! {
     "share.mount-point-taken":
         "Something else is mounted on the mount point.";
         "Unmount it, or choose another [share] mount_point.";
+    "share.old-mount-point":
+        "The mount point was another one before, and something there is still used. It was left as it is.";
+        "It goes by itself when nobody uses it any more. Who does: sudo fuser -vm OLD_MOUNT_POINT";
     "share.mount-point-no-directory":
         "The mount point is, or leads through, a link or something that is no directory.";
         "Choose another [share] mount_point, or remove what is there.";
@@ -159,6 +162,9 @@ problems! {
         "The user's name was retired on the share: whoever has it now is taken to be somebody else. The directory of that \
          name is kept, and opened for nobody.";
         "Give the new person another name. If it is the same person: sudo dsvm-agent workspace identity bind NAME";
+    "workspace.root-squash":
+        "The NFS share gives root no rights (root squash), and a user may not make their directory there either.";
+        "Make the directory on the server, the user's own, mode 0700; or let users make theirs: chmod 1777 the directory above; or switch root squash off.";
     "workspace.home-silent":
         "A user's home does not answer. Other users are not held up.";
         "Check the file system that the home is on. It is tried again by itself.";

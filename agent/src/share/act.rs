@@ -2,6 +2,7 @@
 
 use super::credentials;
 use super::model::{Attempt, Failure, GUARD_SOURCE, NOT_MOUNTED, NOT_MOUNTED_TEXT, Probe, ROOT, parent_of};
+use super::nfs;
 use super::options::{self, For};
 use crate::config::settings::{Credentials, Kind, Share, Source};
 use crate::sys::mount::{self, FsOption, MountError};
@@ -254,6 +255,9 @@ pub(super) fn network(
     let mut all = options::source(share, below, address);
     if kind == Kind::Nfs {
         all.extend(client_address(share, address, attempt)?);
+        if let Err(e) = nfs::send_numbers() {
+            tracing::warn!("NFS sends names instead of numbers, and that cannot be changed: {e}");
+        }
     }
     all.extend(keys.iter().flat_map(credentials::Keys::options));
     all.extend(options::build(share, whom));
@@ -261,7 +265,7 @@ pub(super) fn network(
     // Why a server refuses stands in the kernel's log alone.
     let log = crate::sys::kmsg::Log::from_now();
     let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) };
-    match mount::make(name, &all, attributes) {
+    let made = match mount::make(name, &all, attributes) {
         // Kernels before 6.9 do not know a second key: they use the first.
         Err(e) if e.call == "option password2" => {
             all.retain(|o| o.key != "password2");
@@ -273,7 +277,14 @@ pub(super) fn network(
         let mut failure = Failure::mount(attempt, e);
         failure.details.extend(log.said());
         failure
-    })
+    })?;
+    if kind == Kind::Nfs
+        && let Err(e) = nfs::device(&made).and_then(|device| nfs::read_more(&device))
+    {
+        // Slow reading is no reason to do without.
+        tracing::debug!("read-ahead: {e}");
+    }
+    Ok(made)
 }
 
 /// NFS 4.1 wants to know the address that we are seen at: the one a connection to the server would have.
@@ -283,6 +294,16 @@ fn client_address(share: &Share, address: Option<IpAddr>, attempt: Attempt) -> R
     let local = std::net::UdpSocket::bind(any).and_then(|s| s.connect((address, port)).and_then(|()| s.local_addr()));
     let local = local.map_err(|e| Failure { attempt, errno: e.raw_os_error(), details: vec![address.to_string()] })?;
     Ok(Some(FsOption::new("clientaddr", local.ip().to_string())))
+}
+
+/// Reads further ahead from these file systems. Something of the distribution's may have set it back.
+///
+/// # Errors
+/// The first that could not be set; the others are.
+pub fn read_ahead(devices: &[String]) -> Result<(), Failure> {
+    let results: Vec<std::io::Result<()>> = devices.iter().map(|d| nfs::read_more(d)).collect();
+    let whole: std::io::Result<()> = results.into_iter().collect();
+    whole.map_err(|e| Failure::said(Attempt::Mount, e.to_string()))
 }
 
 /// Asks the share for a sign of life: a call that no cache answers.

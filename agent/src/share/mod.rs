@@ -9,6 +9,8 @@ pub mod greeting;
 pub mod heal;
 pub mod keys;
 pub mod model;
+pub mod nfs;
 pub mod observe;
+pub mod old;
 pub mod options;
 pub mod repair;

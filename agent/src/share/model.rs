@@ -269,6 +269,8 @@ pub struct Memory {
     pub next_try: Duration,
     /// Why the last attempt failed.
     pub failure: Option<Failure>,
+    /// What is left of an earlier mount point.
+    pub old: super::old::Memory,
     /// The state and since when.
     pub state: Option<(ShareState, Duration)>,
     /// While the mounted share does not answer: why.
@@ -332,6 +334,16 @@ pub enum Step {
     Rekey {
         /// Although they are the same as before.
         force: bool,
+    },
+    /// Unmount what is left where the mount point was before, as far as nobody uses it.
+    TakeDown {
+        /// Where.
+        at: PathBuf,
+    },
+    /// Read further ahead from these file systems, named as in mountinfo.
+    ReadAhead {
+        /// Which.
+        devices: Vec<String>,
     },
 }
 

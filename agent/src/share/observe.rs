@@ -1,6 +1,7 @@
 //! Picks what concerns the share out of the machine's mounts. Pure: the mounts come in as an argument.
 
 use super::model::{FileMark, GUARD_SOURCE, Mounted, ROOT, RootMount, UserMount};
+use super::nfs;
 use super::options::{self, For};
 use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mountinfo::Mount;
@@ -48,6 +49,16 @@ fn is_others(share: &Share, mount: &Mount) -> bool {
         Source::Directory(_) => false,
     };
     network && !plain(&mount.source.to_string_lossy()).starts_with(&ours)
+}
+
+/// The file systems of the share's from which too little is read ahead. Only those that users have: the agent reads nothing.
+pub fn short(share: &Share, mounts: &[Mount]) -> Vec<String> {
+    if share.kind() != Kind::Nfs {
+        return Vec::new();
+    }
+    // All users' directories are mostly one file system.
+    let devices: BTreeSet<String> = mounted(share, mounts).users.into_iter().map(|user| user.mount.device).collect();
+    devices.into_iter().filter(|device| nfs::reads_too_little(device)).collect()
 }
 
 /// Where a local directory lies: the device, and the directory on it. The mounts are gone through as the kernel does.

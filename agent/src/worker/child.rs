@@ -8,9 +8,10 @@ use crate::config::settings::{Kind, Settings};
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
-use crate::share::repair;
+use crate::share::{old, repair};
 use crate::sys::process;
 use crate::workspace::{act as workspace, identities, observe};
+use rustix::fd::OwnedFd;
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
 use std::path::{Component, Path};
@@ -33,12 +34,14 @@ pub fn run(config: &Path) -> Result<(), String> {
     std::io::stdin().take(super::wire::LIMIT as u64).read_to_end(&mut envelope).map_err(|e| e.to_string())?;
     let (job, own): (Job, (u32, u32)) = serde_json::from_slice(&envelope).map_err(|e| e.to_string())?;
     let _ = rustix::thread::set_name(job.process_name());
+    // Only root gets there. What is done below it is done as the user.
+    let root = matches!(job, Job::OwnDirectory { .. }).then(|| share::open_root(Attempt::Directory));
     let answer = match prepared(&job, own, parent, config) {
         Ok(_) if job == Job::KeepSettings => match config::keep(config, Path::new(LAST_GOOD), own.1) {
             Ok(()) => Answer::Done,
             Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
         },
-        Ok(settings) => perform(&job, &settings),
+        Ok(settings) => perform(&job, &settings, root),
         Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
     };
     let bytes = serde_json::to_vec(&answer).map_err(|e| e.to_string())?;
@@ -82,8 +85,14 @@ fn is_plain(directory: &str) -> bool {
     !directory.is_empty() && !own && path.components().all(|c| matches!(c, Component::Normal(_)))
 }
 
-fn perform(job: &Job, settings: &Settings) -> Answer {
-    match attempt(job, settings) {
+fn perform(job: &Job, settings: &Settings, root: Option<Result<OwnedFd, Failure>>) -> Answer {
+    let answer = match (job, root) {
+        (Job::OwnDirectory { wanted, .. }, Some(root)) if is_plain(&wanted.directory) => {
+            root.map(|root| Answer::Directories(vec![workspace::own_directory(&root, wanted)]))
+        }
+        _ => attempt(job, settings),
+    };
+    match answer {
         Ok(answer) => answer,
         Err(failure) => Answer::Failed(failure),
     }
@@ -127,6 +136,9 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             share::attach(configured()?, &wanted.directory, wanted.uid, wanted.gid, *address).map(done)
         }
         Job::Detach { directory } => share::detach(configured()?, directory).map(done),
+        Job::TakeDown { at } => old::take_down(configured()?, at).map(done),
+        Job::ReadAhead { devices } => share::read_ahead(devices).map(done),
+        Job::OwnDirectory { .. } => Err(Failure::said(Attempt::Worker, "the share's root was not opened")),
         Job::Link { person, directory, make } => {
             let target = configured()?.mount_point.join(directory);
             let link = workspace::link(person.home(), Path::new(&settings.workspace.link), &target, *make);

@@ -222,9 +222,10 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Heal { .. } => Attempt::Heal,
         Job::Rekey { .. } => Attempt::Rekey,
         Job::Probe => Attempt::Probe,
-        Job::Directories { .. } | Job::Ledger { .. } => Attempt::Directory,
+        Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Ledger { .. } => Attempt::Directory,
+        Job::ReadAhead { .. } => Attempt::Mount,
         Job::Attach { .. } => Attempt::Attach,
-        Job::Detach { .. } => Attempt::Detach,
+        Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,
         Job::Examine { what } => match what {
             Examine::Name { .. } => Attempt::Resolve,
             Examine::Port { .. } | Examine::Greet { .. } => Attempt::Connect,

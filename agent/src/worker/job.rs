@@ -8,6 +8,7 @@ use crate::workspace::model::{Account, Directory, Link, Person};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the share may take to give a sign of life.
@@ -102,6 +103,23 @@ pub enum Job {
         /// Who asks, in words.
         by: String,
     },
+    /// Make a user's directory on the share as that user.
+    OwnDirectory {
+        /// Who.
+        person: Person,
+        /// The directory, and whose it is to be.
+        wanted: Wanted,
+    },
+    /// Unmount what is left of an earlier mount point, as far as nobody uses it.
+    TakeDown {
+        /// Where it was.
+        at: PathBuf,
+    },
+    /// Read further ahead from file systems.
+    ReadAhead {
+        /// Their numbers, as in mountinfo.
+        devices: Vec<String>,
+    },
     /// Look at, or make, the link in a home.
     Link {
         /// Whose.
@@ -145,6 +163,9 @@ impl Job {
             Job::Directories { .. } | Job::Ledger { .. } => "directories".to_owned(),
             Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
             Job::Detach { directory } => format!("mount:{directory}"),
+            Job::OwnDirectory { wanted, .. } => format!("own:{}", wanted.directory),
+            Job::TakeDown { .. } => "old".to_owned(),
+            Job::ReadAhead { .. } => "read-ahead".to_owned(),
             Job::Link { person, .. } => format!("home:{}", person.uid()),
             Job::Examine { .. } => "doctor".to_owned(),
         }
@@ -184,6 +205,9 @@ impl Job {
             Job::Ledger { .. } => c"dsvm:ledger",
             Job::Attach { .. } => c"dsvm:attach",
             Job::Detach { .. } => c"dsvm:detach",
+            Job::OwnDirectory { .. } => c"dsvm:dirs",
+            Job::TakeDown { .. } => c"dsvm:detach",
+            Job::ReadAhead { .. } => c"dsvm:ahead",
             Job::Link { .. } => c"dsvm:link",
             Job::Examine { .. } => c"dsvm:doctor",
         }
@@ -199,12 +223,13 @@ impl Job {
             Job::Probe => PROBE_DEADLINE.as_secs(),
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
-            Job::MountRoot { .. } | Job::Directories { .. } | Job::Trial { .. } => 20,
+            Job::ReadAhead { .. } => 5,
+            Job::MountRoot { .. } | Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Trial { .. } => 20,
             // A session that is just being opened anew is waited for.
             Job::Rekey { .. } => 60,
             Job::Heal { .. } => 10,
             // After a server's death an unmount was seen to take 34 s.
-            Job::Detach { .. } | Job::UnmountRoot => 60,
+            Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
         })
     }
 
@@ -216,7 +241,7 @@ impl Job {
             // The main process's group may read what is kept.
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
-            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::UnmountRoot => {
+            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => {
                 Privilege::Root(CapabilitySet::SYS_ADMIN)
             }
             // SYS_ADMIN clears the kernel's cache of names, NET_ADMIN closes connections.
@@ -239,7 +264,9 @@ impl Job {
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
             Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
             Job::Ledger { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),
-            Job::Link { person, .. } => Privilege::User(person.clone()),
+            // sysfs belongs to root: being root is enough.
+            Job::ReadAhead { .. } => Privilege::Root(CapabilitySet::empty()),
+            Job::Link { person, .. } | Job::OwnDirectory { person, .. } => Privilege::User(person.clone()),
         }
     }
 
@@ -258,7 +285,7 @@ impl Job {
         let (one, many, wanted): (Option<&str>, &[String], &[Wanted]) = match self {
             Job::MountPoints { directories } => (None, directories, &[]),
             Job::Directories { wanted, .. } => (None, &[], wanted),
-            Job::Attach { wanted, .. } => (Some(&wanted.directory), &[], &[]),
+            Job::Attach { wanted, .. } | Job::OwnDirectory { wanted, .. } => (Some(&wanted.directory), &[], &[]),
             Job::Detach { directory } | Job::Link { directory, .. } => (Some(directory), &[], &[]),
             _ => (None, &[], &[]),
         };

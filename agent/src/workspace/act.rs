@@ -43,7 +43,12 @@ pub(super) fn directories_on(
     make: bool,
 ) -> Result<Vec<Directory>, Failure> {
     // Where files have no owners the ledger has retired names alone: only an administrator begins it.
-    let ledger = Ledger::open(root, owners, make && owners).map_err(ledger_failed)?;
+    let ledger = match Ledger::open(root, owners, make && owners) {
+        // A server that gives root no rights (root squash) takes no records: the owner of a directory is all that counts.
+        // One that others could have written in is another error.
+        Err(Errno::ACCESS) if owners => None,
+        other => other.map_err(ledger_failed)?,
+    };
     Ok(wanted
         .iter()
         .map(|w| {
@@ -103,8 +108,7 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
     let path = Path::new(&wanted.directory);
     let (parent_path, name) = (parent_of(path), path.file_name().ok_or_else(|| fail(Errno::INVAL))?);
     let parent = if make {
-        // Directories above the users' own are root's: others may pass, not list.
-        open::make_below(root, parent_path, Mode::from(0o711)).map(|(fd, _)| fd)
+        parent_of_all(root, parent_path)
     } else if parent_path.as_os_str().is_empty() {
         rustix::io::fcntl_dupfd_cloexec(root, 3)
     } else {
@@ -114,17 +118,20 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
         Ok(parent) => parent,
         Err(Errno::NOENT) => return Ok(Directory::Missing),
         Err(Errno::LOOP | Errno::NOTDIR) => return Ok(Directory::Occupied),
+        Err(e) if owners && is_refusal(e) => return Ok(Directory::Squashed),
         Err(e) => return Err(fail(e)),
     };
     match look(&parent, name, wanted, owners) {
         Err(Errno::NOENT) if make => {}
         Err(Errno::NOENT) => return Ok(Directory::Missing),
+        Err(e) if owners && is_refusal(e) => return Ok(Directory::Squashed),
         Err(e) => return Err(fail(e)),
         Ok(seen) => return Ok(seen),
     }
     match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {
         // Another VM may have been faster.
         Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) if owners && is_refusal(e) => return Ok(Directory::Squashed),
         Err(e) => return Err(fail(e)),
     }
     if owners {
@@ -137,6 +144,51 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
     match look(&parent, name, wanted, owners).map_err(fail)? {
         Directory::Ready { .. } => Ok(Directory::Ready { made: true }),
         other => Ok(other),
+    }
+}
+
+/// A server that takes root for nobody (root squash) answers root so. Of a disk of this machine it cannot come.
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::ACCESS | Errno::PERM)
+}
+
+/// Opens the directory that holds all users' own, and makes it when it is missing: root's, others may pass, not list.
+fn parent_of_all(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    if path.as_os_str().is_empty() {
+        return rustix::io::fcntl_dupfd_cloexec(root, 3);
+    }
+    // One that is there is not asked for again: a server that lets nobody write here would refuse before it looks.
+    match open::below(root, path) {
+        Err(Errno::NOENT) => open::make_below(root, path, Mode::from(0o711)).map(|(fd, _)| fd),
+        other => other,
+    }
+}
+
+/// Makes a user's directory below the share's root as that user, whom this process already is. One that is there is
+/// looked at: where everybody may make directories, somebody else may have made it.
+pub fn own_directory(root: &OwnedFd, wanted: &Wanted) -> Directory {
+    let path = Path::new(&wanted.directory);
+    let attempt = || {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let parent = match parent_of(path) {
+            above if above.as_os_str().is_empty() => rustix::io::fcntl_dupfd_cloexec(root, 3)?,
+            above => open::below(root, above)?,
+        };
+        let made = match rustix::fs::mkdirat(&parent, name, Mode::from(0o700)) {
+            Ok(()) => true,
+            // A server may refuse to make what is there before it says that it is there.
+            Err(e) => rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|_| false).map_err(|_| e)?,
+        };
+        Ok(match look(&parent, name, wanted, true)? {
+            Directory::Ready { .. } => Directory::Ready { made },
+            other => other,
+        })
+    };
+    match attempt() {
+        Ok(seen) => seen,
+        Err(Errno::LOOP | Errno::NOTDIR) => Directory::Occupied,
+        Err(e) if is_refusal(e) || e == Errno::NOENT => Directory::Squashed,
+        Err(e) => Directory::Failed { failure: Failure::call(Attempt::Directory, e) },
     }
 }
 
@@ -158,11 +210,13 @@ fn look(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted, owners: bool)
     }
     if owners && stat.st_uid != wanted.uid {
         // Root's own and still empty: taken for half made, and handed over by `directory`.
-        return if stat.st_uid == 0 && is_empty(parent, name)? {
-            Err(Errno::NOENT)
-        } else {
-            Ok(Directory::Foreign { uid: stat.st_uid, recorded: None })
-        };
+        let half_made = stat.st_uid == 0
+            && match is_empty(parent, name) {
+                // Root's, and closed to this root: another one's.
+                Err(e) if is_refusal(e) => false,
+                other => other?,
+            };
+        return if half_made { Err(Errno::NOENT) } else { Ok(Directory::Foreign { uid: stat.st_uid, recorded: None }) };
     }
     Ok(Directory::Ready { made: false })
 }

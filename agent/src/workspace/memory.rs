@@ -24,6 +24,8 @@ pub struct Record {
     pub made: Option<u64>,
     /// When it was seen to be there, and theirs.
     pub checked: Option<Duration>,
+    /// On this mount of the share's root, root may not make the directory: the user has to.
+    pub squashed: Option<u64>,
     /// The link was right at this time.
     pub linked: Option<Duration>,
     /// Look at the link again soon.
@@ -236,6 +238,11 @@ impl Record {
 
     /// The directory was made or looked at. `root` is the mount that it was done on.
     pub fn directory(&mut self, root: u64, seen: &Directory, now: Duration, jitter: u64) {
+        if *seen == Directory::Squashed && self.squashed != Some(root) {
+            // The next try is the user's own, and at once.
+            self.squashed = Some(root);
+            return;
+        }
         match super::decide::directory_problem(&self.account, &self.directory, seen) {
             None => {
                 (self.made, self.checked, self.renumbered) = (Some(root), Some(now), false);

@@ -167,6 +167,8 @@ pub enum Directory {
         /// Since when and from which VM.
         recorded: Option<Recorded>,
     },
+    /// The server does not let root make it (root squash): its user may be able to.
+    Squashed,
     /// It could not be made or looked at.
     Failed {
         /// Why.
@@ -187,6 +189,11 @@ pub enum Step {
     Directories {
         /// Of these users.
         names: Vec<String>,
+    },
+    /// Make the directory of a user as that user: the server gives root no rights.
+    OwnDirectory {
+        /// This user's.
+        name: String,
     },
     /// Make the link in a home.
     Link {

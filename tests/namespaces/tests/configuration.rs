@@ -190,3 +190,28 @@ fn a_key_that_others_could_read_is_not_used() {
         assert!(!all.contains("hunter2"), "{all}");
     }
 }
+
+#[test]
+fn what_lies_at_an_earlier_mount_point_goes_when_nobody_uses_it() {
+    let Some(vm) = machine() else { return };
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    vm.log_in("ada").ok();
+    vm.log_in("grace").ok();
+    let mut ada = vm.spawn_as("ada", "exec 3>notebooks/remote/open; echo >/tmp/held; read -r l; echo $l >&3");
+    wait_for("ada has a file open", SOON, || vm.exists("/tmp/held"));
+
+    vm.config(&format!("[share]\nsource = \"{SHARE}\"\nmount_point = \"/srv/other\"\n"));
+    agent.wait_problem("share.old-mount-point");
+    wait_for("grace's is unmounted where it was", SOON, || !vm.is_mounted("notebooks/grace"));
+    assert!(vm.is_mounted("notebooks/ada"), "never while a file is open");
+    wait_for("the new place is there", SOON, || vm.exists("/srv/other/notebooks/ada"));
+    assert!(vm.sh(&format!("touch {MOUNT_POINT}/x")).fails().contains("Read-only"), "the old guard still guards");
+
+    ada.say("written\n");
+    assert_eq!(ada.finish(), 0);
+    wait_for("the file is written", SOON, || vm.exists(&format!("{SHARE}/notebooks/ada/open")));
+    assert_eq!(vm.read(&format!("{SHARE}/notebooks/ada/open")), "written\n");
+    wait_for("the old guard is gone", SOON, || !vm.sh("cat /proc/mounts").out.contains(MOUNT_POINT));
+}

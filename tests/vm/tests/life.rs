@@ -62,4 +62,20 @@ fn users_notice_nothing_of_the_agents_death() {
     let gaps = numbers.lines().enumerate().find(|(i, line)| line.parse() != Ok(i + 1));
     assert_eq!(gaps, None, "every number is there once");
     guest.sh("dsvm-agent wait --timeout 60s");
+
+    // The package goes: what is in use stays, and is named; the rest goes with it.
+    guest.log_in("bob", "true").ok();
+    assert!(guest.sh("cat /proc/mounts").contains("notebooks/bob"));
+    let number = last_number(&guest);
+    let said = guest.ssh("apt-get purge --yes dsvm-agent");
+    assert!(said.success() && said.stderr.contains("notebooks/alice"), "{said}");
+    wait_for("she goes on writing", SOON, || last_number(&guest) > number);
+    let mounts = guest.sh("cat /proc/mounts");
+    assert!(!mounts.contains("notebooks/bob") && !mounts.contains("/run/dsvm-agent/share/root"), "{mounts}");
+    assert!(
+        guest.ssh("touch /datamnt/dsvmshare/x").fails().contains("Read-only"),
+        "the guard stays under her notebooks"
+    );
+    guest.sh("pkill -u alice -f numbers");
+    guest.sh("umount /datamnt/dsvmshare/notebooks/alice && umount /datamnt/dsvmshare");
 }

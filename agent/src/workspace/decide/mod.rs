@@ -31,6 +31,8 @@ pub struct Busy {
     pub points: bool,
     /// Directories are being made.
     pub directories: bool,
+    /// These directories are being made by their users.
+    pub own: BTreeSet<String>,
     /// These users' links are being made.
     pub links: BTreeSet<String>,
     /// These directories are being mounted or unmounted.
@@ -83,8 +85,9 @@ pub fn decide(
     if share.usable.is_some() && !busy.directories {
         let unmade = |r: &&Record| {
             let out = is_wanted(&settings.workspace, r, now) && !there.contains_key(Path::new(&r.directory));
-            let stale = out && !r.is_checked(now);
-            (r.made != share.usable || stale) && r.due(Topic::Directory, now)
+            let stale = out && !r.is_checked(now) && r.made.is_some();
+            let missing = r.made != share.usable && r.squashed != share.usable;
+            (missing || stale) && r.due(Topic::Directory, now)
         };
         batch(memory, unmade, |names| steps.push(Step::Directories { names }));
     }
@@ -95,6 +98,9 @@ pub fn decide(
             // Whoever is here comes first.
             let here = record.is_here(settings.workspace.linger, now);
             if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.clone() });
+        }
+        if share.usable.is_some() && wants_own(record, share, busy, now) {
+            steps.push(Step::OwnDirectory { name: name.clone() });
         }
         if share.usable.is_some() && wants_mount(&settings.workspace, record, share, &there, busy, now) {
             steps.push(Step::Attach { name: name.clone(), address: share.address });
@@ -110,6 +116,14 @@ fn batch(memory: &Memory, wanted: impl Fn(&&Record) -> bool, mut push: impl FnMu
     if !names.is_empty() {
         push(names);
     }
+}
+
+/// Whether a user's directory is to be made by a worker that is the user.
+fn wants_own(record: &Record, share: &View, busy: &Busy, now: Duration) -> bool {
+    record.made != share.usable
+        && record.squashed == share.usable
+        && record.due(Topic::Directory, now)
+        && !busy.own.contains(&record.directory)
 }
 
 fn wants_mount(

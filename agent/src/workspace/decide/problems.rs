@@ -3,7 +3,7 @@
 use crate::config::settings::Share;
 use crate::problem::Problem;
 use crate::share::decide::differs;
-use crate::share::model::{Attempt, Failure, Mounted, UserMount};
+use crate::share::model::{Attempt, Failure, Mounted, UserMount, parent_of};
 use crate::share::options::{self, For};
 use crate::workspace::identities::Recorded;
 use crate::workspace::memory::{Memory, Record};
@@ -132,6 +132,20 @@ pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -
                 "Give this person another name. If it is the same one: sudo dsvm-agent workspace identity bind {name}"
             ),
         ),
+        Directory::Squashed => {
+            let parent = parent_of(Path::new(directory)).display();
+            Problem::new(
+                "workspace.root-squash",
+                format!(
+                    "The share gives root no rights (root squash), and {name} may not make {directory} there either."
+                ),
+                format!(
+                    "Make it on the server, uid {}, mode 0700; or let all make their own there: chmod 1777 {parent} \
+                     (whose it is is checked); or switch root squash off.",
+                    account.uid
+                ),
+            )
+        }
         Directory::Failed { failure } => failed(name, failure),
     };
     Some(problem.about(name))

@@ -71,6 +71,7 @@ pub fn take_accounts(
                 point: None,
                 made: None,
                 checked: None,
+                squashed: None,
                 linked: None,
                 look: false,
                 last_present: None,

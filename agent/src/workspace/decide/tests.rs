@@ -195,10 +195,36 @@ fn kind(step: &Step) -> &'static str {
     match step {
         Step::MountPoints { .. } => "points",
         Step::Directories { .. } => "directories",
+        Step::OwnDirectory { .. } => "own",
         Step::Link { .. } => "link",
         Step::Attach { .. } => "attach",
         Step::Detach { .. } => "detach",
     }
+}
+
+#[test]
+fn what_root_may_not_make_its_user_makes_at_once_and_then_it_is_said() {
+    let mut memory = memory();
+    let alice = memory.users.get_mut("alice").unwrap();
+    alice.made = None;
+    let steps = |memory: &Memory, now| {
+        let steps = decide(&Settings::default(), &VIEW, &Mounted::default(), memory, &Busy::default(), now);
+        steps.iter().map(kind).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&memory, NOW), ["directories"]);
+    let answer = |memory: &mut Memory, seen| memory.users.get_mut("alice").unwrap().directory(7, &seen, NOW, 0);
+    answer(&mut memory, Directory::Squashed);
+    assert!(!memory.users["alice"].has_problem());
+    assert_eq!(steps(&memory, NOW), ["own"]);
+    answer(&mut memory, Directory::Squashed);
+    let problem = memory.users["alice"].troubles[&Topic::Directory].problem.clone().unwrap();
+    assert_eq!((problem.code.as_str(), steps(&memory, NOW)), ("workspace.root-squash", vec![]));
+    assert_eq!(steps(&memory, NOW + Duration::from_secs(60)), ["own"]);
+    answer(&mut memory, Directory::Ready { made: true });
+    assert!(!memory.users["alice"].has_problem() && memory.users["alice"].made == Some(7));
+    // Everybody may make directories there: whose this one is, was looked at.
+    answer(&mut memory, Directory::Foreign { uid: 1002, recorded: None });
+    assert!(memory.users["alice"].is_foreign());
 }
 
 #[test]
@@ -265,6 +291,10 @@ proptest! {
                 }
                 Step::Directories { names } => {
                     prop_assert!(view.usable.is_some() && !busy.directories && !names.is_empty() && names.len() <= BATCH);
+                }
+                Step::OwnDirectory { name } => {
+                    let record = &memory.users[&name];
+                    prop_assert!(view.usable.is_some() && record.squashed == view.usable && record.made != view.usable);
                 }
                 Step::Link { name } => {
                     let record = &memory.users[&name];
