@@ -4,12 +4,13 @@
 //!
 //! * [`problem`], [`sys`] and [`config`] are the ground: what is wrong, the seams to the machine, the settings;
 //! * [`worker`] stands on them: the jobs, how a worker is started, confined and given up on, and the launcher;
-//! * [`share`] and, on it, [`workspace`] are the capabilities; each has `model`, `observe`, `decide` and `act`;
+//! * [`share`] and, on it, [`workspace`], and beside them [`idle`] are the capabilities; each has `model`, `observe`, `decide` and `act`;
 //! * [`status`] reads their models; [`daemon`] makes the passes; [`cli`] is what people type.
 
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod idle;
 pub mod problem;
 pub mod share;
 pub mod status;

@@ -42,6 +42,13 @@ fn main() -> ExitCode {
         }
         Command::Worker => child::run(config).map(|()| 0),
         Command::Status(arguments) => Ok(cli::status::run(&arguments, &Path::new(launcher::RUN).join("status"))),
+        Command::Idle(arguments) => {
+            let directory = Path::new(launcher::RUN).join("status");
+            Ok(cli::idle::run(&arguments, &directory, config, given(config).is_some()))
+        }
+        Command::Keep(arguments) => {
+            Ok(cli::keep::run(&arguments, &Path::new(launcher::RUN).join("status/request.sock")))
+        }
         Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Workspace(WorkspaceCommand::Identity(command)) => {
             cli::identity::run(command, config, &mut std::io::stdout().lock())

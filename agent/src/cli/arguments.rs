@@ -1,7 +1,7 @@
 //! The program's arguments: every command and option, with what each is. `main` acts on them, and the manual page and
 //! the completions of shells are made from them.
 
-use crate::cli::{status, wait};
+use crate::cli::{idle, keep, status, wait};
 use crate::config;
 use crate::daemon::doctor::Style;
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +32,10 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Waits until the share and the notebooks are there.
     Wait(wait::WaitArgs),
+    /// Says whether this VM counts as used, by whom and what: exit 0 idle, 1 not idle, 3 not known.
+    Idle(idle::IdleArgs),
+    /// Keeps this VM for you, for a time or while a command runs. Everybody sees that.
+    Keep(keep::KeepArgs),
     /// What the agent would do now; touches nothing.
     Plan {
         /// As JSON.

@@ -1,10 +1,11 @@
 //! `dsvm-agent config check` and `dsvm-agent config show`.
 
-use crate::config::settings::{Credentials, Isolation, Kind, MountWhen, Share};
+use crate::config::settings::{Credentials, Idle, Isolation, Kind, MountWhen, Share};
 use crate::config::{DEFAULT_FILE, Loaded, Mistake, Place, Places, Settings, Trust, is_hidden, load};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 /// Exit code: nothing is wrong.
 const FINE: u8 = 0;
@@ -106,8 +107,42 @@ pub fn render(settings: &Settings, places: &Places) -> String {
             MountWhen::Always => "\"always\"",
         },
     );
-    page.line("linger", &quoted(&humantime::format_duration(workspace.linger).to_string()));
+    page.line("linger", &duration(workspace.linger));
+    render_idle(&mut page, &settings.idle);
     page.text
+}
+
+fn render_idle(page: &mut Page<'_>, idle: &Idle) {
+    page.section("idle");
+    page.line("after", &duration(idle.after));
+    page.line("announce", &duration(idle.announce));
+    page.line("boot_grace", &duration(idle.boot_grace));
+    page.line("keep_max", &duration(idle.keep_max));
+    if let Some(hub) = &idle.jupyterhub {
+        page.section("idle.jupyterhub");
+        page.line("url", &quoted(&hub.url));
+        page.line("token_file", &quoted(&hub.token_file.to_string_lossy()));
+    }
+    let tuning = &idle.tuning;
+    page.section("idle.tuning");
+    page.line("sample", &duration(tuning.sample));
+    page.line("window", &duration(tuning.window));
+    page.line("cpu_cores", &tuning.cpu_cores.to_string());
+    page.section("idle.tuning.memory");
+    page.line("above", &quoted(&size(tuning.memory.above)));
+    page.line("after", &duration(tuning.memory.after));
+}
+
+fn duration(duration: Duration) -> String {
+    quoted(&humantime::format_duration(duration).to_string())
+}
+
+/// Bytes in the largest unit that divides them.
+fn size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB")];
+    let whole = units.iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift) && bytes > 0);
+    let (shift, unit) = whole.unwrap_or(&(10, "KiB"));
+    format!("{}{unit}", bytes >> shift)
 }
 
 fn render_share(page: &mut Page<'_>, share: &Share) {

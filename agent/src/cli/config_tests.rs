@@ -1,7 +1,7 @@
 //! What `config check` and `config show` write.
 
 use super::*;
-use crate::config::settings::{Directory, Nfs, Smb, Source, Workspace};
+use crate::config::settings::{Directory, Hub, Idle, Nfs, Smb, Source, Stretch, Tuning, Workspace};
 use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;
@@ -116,6 +116,21 @@ include     = []                                             # default
 exclude     = [\"bob\", \"@ops\"]                                # agent.d/10-team.toml:3
 mount       = \"on-presence\"                                  # default
 linger      = \"1h 30m\"                                       # agent.d/10-team.toml:2
+
+[idle]
+after       = \"1h\"                                           # default
+announce    = \"15m\"                                          # default
+boot_grace  = \"30m\"                                          # default
+keep_max    = \"3days\"                                        # default
+
+[idle.tuning]
+sample      = \"30s\"                                          # default
+window      = \"5m\"                                           # default
+cpu_cores   = 0.05                                           # default
+
+[idle.tuning.memory]
+above       = \"2GiB\"                                         # default
+after       = \"3h\"                                           # default
 ";
     assert_eq!(text, expected);
 }
@@ -185,7 +200,33 @@ fn settings() -> impl Strategy<Value = Settings> {
             mount: if always { MountWhen::Always } else { MountWhen::OnPresence },
             linger: Duration::new(seconds, nanos),
         });
-    (prop::option::of(share), workspace).prop_map(|(share, workspace)| Settings { share, workspace })
+    (prop::option::of(share), workspace, idle()).prop_map(|(share, workspace, idle)| Settings {
+        share,
+        workspace,
+        idle,
+    })
+}
+
+fn idle() -> impl Strategy<Value = Idle> {
+    let seconds = |range: std::ops::Range<u64>| range.prop_map(Duration::from_secs);
+    let hub = ("http://(127\\.0\\.0\\.1|localhost|\\[::1\\]):[1-9][0-9]{3}/[a-z]{1,8}", "/[a-z\"]{1,8}");
+    let hub = hub.prop_map(|(url, file)| Hub { url, token_file: file.into() });
+    let tuning = (seconds(1..300), seconds(600..3600), 1_u32..6400, 1_u64..10_000, seconds(60..604_800));
+    let tuning = tuning.prop_map(|(sample, window, cores, above, after)| Tuning {
+        sample,
+        window,
+        cpu_cores: f64::from(cores) / 100.0,
+        memory: Stretch { above: above << 10, after },
+    });
+    let times = (seconds(60..604_800), 0.01..1.0_f64, seconds(0..86_400), seconds(60..2_592_000));
+    (times, prop::option::of(hub), tuning).prop_map(|((after, part, boot_grace, keep_max), jupyterhub, tuning)| Idle {
+        after,
+        announce: after.mul_f64(part).max(Duration::from_secs(1)),
+        boot_grace,
+        keep_max,
+        jupyterhub,
+        tuning,
+    })
 }
 
 proptest! {

@@ -5,6 +5,8 @@ pub mod config;
 pub mod doctor;
 pub mod hook;
 pub mod identity;
+pub mod idle;
+pub mod keep;
 pub mod log;
 pub mod machine;
 pub mod seat;

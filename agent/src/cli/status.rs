@@ -121,7 +121,7 @@ fn for_reader(published: &Published, look: &Look) -> Status {
 
 /// The status as JSON, on one line if it is one of many. ASCII only: JSON's own escapes leave characters alone that act
 /// on terminals, and programs read both alike.
-fn json(status: &Status, compact: bool) -> io::Result<String> {
+pub(super) fn json<T: serde::Serialize>(status: &T, compact: bool) -> io::Result<String> {
     let json = if compact { serde_json::to_string(status) } else { serde_json::to_string_pretty(status) }?;
     let mut ascii = String::with_capacity(json.len() + 1);
     for c in json.chars() {

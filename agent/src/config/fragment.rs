@@ -8,7 +8,7 @@
 
 use super::place::{Given, Mistake, Place, Places, Text};
 use super::settings::{Isolation, MountWhen};
-use super::value::Value;
+use super::value::{Size, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use toml::Spanned;
@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 macro_rules! keys {
     ($($(#[$doc:meta])+ $key:literal => $field:ident: $type:ty,)+) => {
         /// What one file says, or several, after [`Fragment::or`].
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Default, PartialEq)]
         pub struct Fragment {
             $($(#[$doc])+ pub $field: Option<Given<$type>>,)+
             /// The tables that were opened, by full name, even when nothing stands in them.
@@ -101,6 +101,28 @@ keys! {
     "workspace.mount" => workspace_mount: MountWhen,
     /// How long it stays mounted after they are gone.
     "workspace.linger" => workspace_linger: Duration,
+    /// How long nobody may have used the VM.
+    "idle.after" => idle_after: Duration,
+    /// How long before anything acts on that it is announced.
+    "idle.announce" => idle_announce: Duration,
+    /// How long after boot nothing is said.
+    "idle.boot_grace" => idle_boot_grace: Duration,
+    /// The longest that a user may keep the VM.
+    "idle.keep_max" => idle_keep_max: Duration,
+    /// The hub's API on this VM.
+    "idle.jupyterhub.url" => hub_url: String,
+    /// The file with the token for it.
+    "idle.jupyterhub.token_file" => hub_token_file: String,
+    /// How often a look is taken.
+    "idle.tuning.sample" => idle_sample: Duration,
+    /// What is averaged is averaged over this.
+    "idle.tuning.window" => idle_window: Duration,
+    /// From so much CPU on programs count as work, in cores.
+    "idle.tuning.cpu_cores" => idle_cpu_cores: f64,
+    /// From so much memory on quiet must last longer.
+    "idle.tuning.memory.above" => idle_memory_above: Size,
+    /// How long then.
+    "idle.tuning.memory.after" => idle_memory_after: Duration,
 }
 
 /// What is needed and gathered while one file is read.

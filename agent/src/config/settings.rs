@@ -11,6 +11,8 @@ pub struct Settings {
     pub share: Option<Share>,
     /// Users, their directories and their links.
     pub workspace: Workspace,
+    /// When the VM counts as not used.
+    pub idle: Idle,
 }
 
 /// Where the share is and where users see it.
@@ -130,6 +132,82 @@ impl Default for Workspace {
             exclude: Vec::new(),
             mount: MountWhen::default(),
             linger: Duration::from_secs(10 * 60),
+        }
+    }
+}
+
+/// `[idle]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idle {
+    /// How long nobody and nothing may have used the VM.
+    pub after: Duration,
+    /// How long before anything acts on that it is announced.
+    pub announce: Duration,
+    /// How long after boot nothing is said.
+    pub boot_grace: Duration,
+    /// The longest that a user may keep the VM.
+    pub keep_max: Duration,
+    /// The hub, if there is one.
+    pub jupyterhub: Option<Hub>,
+    /// `[idle.tuning]`.
+    pub tuning: Tuning,
+}
+
+/// `idle.jupyterhub`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// Its API on this VM.
+    pub url: String,
+    /// The file with the service's token, root's alone.
+    pub token_file: PathBuf,
+}
+
+/// `[idle.tuning]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tuning {
+    /// How often a look is taken.
+    pub sample: Duration,
+    /// What is averaged is averaged over this.
+    pub window: Duration,
+    /// From so much CPU on a user's programs count as work.
+    pub cpu_cores: f64,
+    /// `idle.tuning.memory`.
+    pub memory: Stretch,
+}
+
+// Read from text, never computed: not a number cannot be written.
+impl Eq for Tuning {}
+
+/// `idle.tuning.memory`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// From so many bytes on.
+    pub above: u64,
+    /// So long must its owner be quiet.
+    pub after: Duration,
+}
+
+impl Default for Idle {
+    fn default() -> Self {
+        let minutes = |m: u64| Duration::from_secs(m * 60);
+        Self {
+            after: minutes(60),
+            announce: minutes(15),
+            boot_grace: minutes(30),
+            keep_max: minutes(72 * 60),
+            jupyterhub: None,
+            tuning: Tuning::default(),
+        }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            sample: Duration::from_secs(30),
+            window: Duration::from_secs(5 * 60),
+            cpu_cores: 0.05,
+            memory: Stretch { above: 2 << 30, after: Duration::from_secs(3 * 3600) },
         }
     }
 }

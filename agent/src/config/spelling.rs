@@ -75,7 +75,7 @@ mod tests {
             // In two sections: no telling.
             ("share.options", None),
             ("share.password", None),
-            ("idle", None),
+            ("pool", None),
             ("", None),
         ];
         for (key, expected) in table {

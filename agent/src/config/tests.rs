@@ -59,6 +59,17 @@ include   = ["@users"]
 exclude   = ["bob"]
 mount     = "always"
 linger    = "90s"
+[idle]
+after      = "2h"
+announce   = "10m"
+boot_grace = "5m"
+keep_max   = "24h"
+jupyterhub = { url = "http://127.0.0.1:8081/hub/api/", token_file = "/etc/dsvm-agent/hub.token" }
+[idle.tuning]
+sample    = "10s"
+window    = "2m"
+cpu_cores = 0.1
+memory    = { above = "4GiB", after = "4h" }
 "#;
     let dir = directory(&[("agent.toml", text)]);
     let loaded = load_from(&dir).unwrap();
@@ -76,6 +87,13 @@ linger    = "90s"
     assert_eq!((workspace.directory.as_str(), workspace.link.as_str()), ("people/{user}", "remote"));
     assert_eq!((workspace.include, workspace.exclude), (vec!["@users".to_owned()], vec!["bob".to_owned()]));
     assert_eq!((workspace.mount, workspace.linger), (MountWhen::Always, Duration::from_secs(90)));
+
+    let idle = loaded.settings.idle;
+    let seconds = |d: Duration| d.as_secs();
+    assert_eq!((seconds(idle.after), seconds(idle.announce), seconds(idle.boot_grace)), (7200, 600, 300));
+    assert_eq!((seconds(idle.tuning.sample), seconds(idle.tuning.window)), (10, 120));
+    assert_eq!(idle.jupyterhub.unwrap().url, "http://127.0.0.1:8081/hub/api");
+    assert_eq!((idle.tuning.memory.above, seconds(idle.tuning.memory.after)), (4 << 30, 4 * 3600));
 
     for key in fragment::KEYS {
         assert!(loaded.places.get(key).is_some(), "{key} has a place");
@@ -133,7 +151,7 @@ fn all_mistakes_of_all_files_are_told_in_order() {
             "[share]\nmountpoint = \"/data\"\nport = \"445\"\nsource = \"dsvmshare\"\n[workspace]\nlinger = 30",
         ),
         ("agent.d/1.toml", "[workspace\nlink = 5\n"),
-        ("agent.d/2.toml", "[workspace]\nlink = \"/x\"\ncolour = 1\n[idle]\nafter = \"60m\"\n"),
+        ("agent.d/2.toml", "[workspace]\nlink = \"/x\"\ncolour = 1\n[pool]\nafter = \"60m\"\n"),
     ]);
     std::os::unix::fs::symlink("nowhere", dir.path().join("agent.d/3.toml")).unwrap();
     let mistakes = load_from(&dir).unwrap_err();
@@ -150,9 +168,28 @@ fn all_mistakes_of_all_files_are_told_in_order() {
             "agent.d/2.toml:2:8: workspace.link must be relative to the home, not \"/x\": write, for example, \
              \"notebooks/remote\"",
             "agent.d/2.toml:3:1: unknown key `workspace.colour`",
-            "agent.d/2.toml:4:2: unknown section `idle`",
+            "agent.d/2.toml:4:2: unknown section `pool`",
         ]
     );
+}
+
+#[test]
+fn windows_that_make_no_sense_are_refused() {
+    for (text, says) in [
+        ("after = \"5s\"", "idle.after is from 1m to 7days, not 5s"),
+        ("after = \"10m\"\nannounce = \"15m\"", "idle.announce is from 1s to 10m, not 15m"),
+        ("tuning = { sample = \"1m\", window = \"1m\" }", "idle.tuning.window is from 2m to 1h"),
+        ("tuning = { cpu_cores = 0 }", "idle.tuning.cpu_cores is more than 0"),
+        ("tuning = { memory = { above = \"2 GB\" } }", "idle.tuning.memory.above is no size"),
+        ("jupyterhub = { url = \"http://127.0.0.1/hub/api\" }", "idle.jupyterhub.token_file is missing"),
+        ("jupyterhub = { url = \"http://hub.example/api\", token_file = \"/t\" }", "is the hub's API on this VM"),
+        ("jupyterhub = { url = \"https://127.0.0.1/api\", token_file = \"/t\" }", "is the hub's API on this VM"),
+    ] {
+        let mistakes = load_from(&directory(&[("agent.toml", &format!("[idle]\n{text}\n"))])).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(says), "{text}: {mistakes:?}");
+    }
+    let short = load_from(&directory(&[("agent.toml", "idle.after = \"2m\"")])).unwrap();
+    assert_eq!(short.settings.idle.announce, Duration::from_secs(30), "a short wait has a short announcement");
 }
 
 #[test]

@@ -62,6 +62,40 @@ impl Value for u16 {
     }
 }
 
+impl Value for f64 {
+    fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let read = match value.get_ref() {
+            DeValue::Integer(read) => i32::from_str_radix(read.as_str(), read.radix()).ok().map(f64::from),
+            DeValue::Float(read) => read.as_str().parse().ok().filter(|read: &f64| read.is_finite()),
+            _ => None,
+        };
+        read.or_else(|| wrong_type(key, "a number, such as 0.05", value, text, mistakes))
+    }
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Value for Size {
+    fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let wanted = "a size, such as \"512MiB\" or \"2GiB\"";
+        let DeValue::String(read) = value.get_ref() else {
+            return wrong_type(key, wanted, value, text, mistakes);
+        };
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+        let parsed = units.iter().find_map(|(unit, shift)| {
+            let number: u64 = read.trim().strip_suffix(unit)?.trim_end().parse().ok()?;
+            number.checked_mul(1 << shift).filter(|_| number > 0)
+        });
+        if parsed.is_none() {
+            let message = format!("{key} is no size: {read:?}; write \"512MiB\" or \"2GiB\"");
+            mistakes.push(Mistake::new(text.place(value.span().start), message));
+        }
+        parsed.map(Size)
+    }
+}
+
 impl Value for Vec<Given<String>> {
     fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
         let DeValue::Array(items) = value.get_ref() else {

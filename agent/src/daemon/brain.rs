@@ -1,6 +1,7 @@
 //! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
 
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
+use super::idle::Idle;
 use super::orders::{self, Kept, Orders};
 use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
@@ -111,6 +112,7 @@ struct Brain {
     announced: bool,
     published: Option<Instant>,
     ending: bool,
+    idle: Idle,
 }
 
 mod look;
@@ -121,13 +123,15 @@ impl Brain {
         let seal = config::seal(config);
         let Orders { settings, mistake, kept } = orders::read(config);
         orders::log_notes(config);
+        let boot_id = boot_id();
+        let idle = Idle::restore(&Path::new(RUN).join("status"), &boot_id);
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             config: config.to_owned(),
             mode,
             client,
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
-            identity: Identity { host, boot_id: boot_id(), started: SystemTime::now() },
+            identity: Identity { host, boot_id, started: SystemTime::now() },
             since: Since::default(),
             waiters: Vec::new(),
             present: None,
@@ -148,6 +152,7 @@ impl Brain {
             announced: false,
             published: None,
             ending: false,
+            idle,
         }
     }
 
@@ -321,6 +326,11 @@ impl Brain {
                 self.waiters.push(Waiter { user, asked: now, until: Instant::now() + LOGIN, reply });
                 true
             }
+            Request::Keep { .. } | Request::EndKeep | Request::Samples { .. } => {
+                let (answered, look) = self.idle.answer(uid, request, &self.engine.settings.idle, boottime());
+                answer(reply, answered);
+                look
+            }
         }
     }
 
@@ -330,8 +340,10 @@ impl Brain {
         self.look_at = None;
         self.look_at_config();
         let facts = self.observe();
-        let decision = self.engine.decide(&facts);
+        let mut decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
+        self.idle.look(&self.engine, facts.now);
+        decision.problems.extend(self.idle.problems());
         self.number += 1;
         let idle = self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id));
         let known =
@@ -347,7 +359,8 @@ impl Brain {
         for problem in self.since.update(&decision.problems, pass.at) {
             tracing::warn!(code = problem.code, subject = problem.subject, "{}", problem.summary);
         }
-        let status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
+        let mut status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
+        status.idle = self.idle.told(&self.engine, pass.at, pass.boottime);
         self.tell(status, idle);
         self.answer_waiters();
         self.looked = facts.now;
@@ -360,6 +373,7 @@ impl Brain {
         let now = boottime();
         self.who_is_here(now);
         let range = observe::uid_range(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default());
+        self.idle.range = range.clone();
         let text = mountinfo::text();
         self.mounts = text.as_deref().ok().map(quiet::digest);
         let mounts = text.and_then(|t| mountinfo::whole(&t)).map_err(|e| e.to_string());

@@ -7,6 +7,7 @@
 pub mod brain;
 pub mod doctor;
 pub mod engine;
+pub mod idle;
 pub mod orders;
 pub mod plan;
 pub mod quiet;

@@ -58,6 +58,10 @@ pub fn tells_the_same(a: &Status, b: &Status) -> bool {
         && lasting(&a.share) == lasting(&b.share)
         && a.node == b.node
         && a.users == b.users
+        && match (&a.idle, &b.idle) {
+            (Some(a), Some(b)) => crate::status::idle::tells_the_same(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        }
 }
 
 #[cfg(test)]

@@ -101,6 +101,7 @@ pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Id
         counts,
         share,
         users,
+        idle: None,
     }
 }
 
@@ -148,5 +149,6 @@ fn user(engine: &Engine, decision: &Decision, record: &Record, mounted: bool) ->
 pub fn own(status: &Status, uid: u32) -> OwnView {
     let user = status.users.iter().find(|u| u.uid == uid).cloned();
     let mine = |p: &&ProblemView| user.as_ref().is_some_and(|u| p.problem.subject.as_deref() == Some(u.name.as_str()));
-    OwnView { problems: status.problems.iter().filter(mine).cloned().collect(), user }
+    let idle = status.idle.as_ref().map(|idle| crate::status::idle::own(idle, uid));
+    OwnView { problems: status.problems.iter().filter(mine).cloned().collect(), user, idle }
 }

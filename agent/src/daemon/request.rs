@@ -24,7 +24,7 @@ const AT_ONCE: usize = 64;
 const OF_ONE: usize = 8;
 
 /// What somebody asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "request", deny_unknown_fields)]
 pub enum Request {
     /// How is my workspace?
@@ -39,6 +39,22 @@ pub enum Request {
     Look {
         /// Their name.
         user: String,
+    },
+    /// Keep this VM.
+    Keep {
+        /// For so long.
+        seconds: f64,
+        /// Why.
+        reason: Option<String>,
+        /// Until this process of theirs ends.
+        pid: Option<u32>,
+    },
+    /// End my keeps.
+    EndKeep,
+    /// Samples of use after a time by the boot-time clock, for a recording: root's.
+    Samples {
+        /// The time, in seconds.
+        after: f64,
     },
 }
 
@@ -57,6 +73,21 @@ pub enum Reply {
     Looking {
         /// It will be done.
         looking: bool,
+    },
+    /// To [`Request::Keep`].
+    Keep {
+        /// For so many seconds at most.
+        kept_s: f64,
+    },
+    /// To [`Request::EndKeep`].
+    EndKeep {
+        /// So many keeps were ended.
+        ended: usize,
+    },
+    /// To [`Request::Samples`].
+    Samples {
+        /// The samples, oldest first; there may be more.
+        samples: Vec<crate::idle::model::Sample>,
     },
     /// What was asked makes no sense.
     Error {

@@ -182,6 +182,15 @@ problems! {
          is on the share.";
         "Move it away (mv ~/notebooks/remote ~/notebooks/remote.local); the link is made by itself then.";
 
+    "idle.cannot-tell":
+        "Whether the VM is used cannot be told for hours, since something that is there cannot be read: a GPU, a hub, the \
+         process table. It counts as used meanwhile, and costs money.";
+        "Put right what the problem names. When the status shows nobody, a reboot often helps: sudo systemctl reboot";
+    "idle.long-busy":
+        "The VM is kept busy for a day by something that computes little, with nobody there: a forgotten server, most \
+         likely. Nothing was ended.";
+        "Ask whoever the problem names to end it if nobody needs it. sudo dsvm-agent idle shows what it is.";
+
     "agent.absent":
         "No agent runs on the VM: nothing new is mounted, and nobody who logs in is connected.";
         "sudo systemctl start dsvm-agent; if it does not stay: sudo journalctl -u dsvm-agent";

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn asks_and_is_told() {
-        let view = OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new() };
+        let view = OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new(), idle: None };
         let answer = format!("{}\n", serde_json::to_string(&view).unwrap());
         let (_dir, path) = agent(move |mut stream| {
             assert_eq!(question(&mut stream), r#"{"request":"self"}"#);

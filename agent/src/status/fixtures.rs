@@ -1,9 +1,11 @@
 //! Statuses for the tests of this room and of the commands.
 
 use super::age::Moment;
+use super::idle::{IdleView, KeepView, RiskView, SourceView};
 use super::model::*;
 use super::publish::{FULL, SOCKET, publish};
 use crate::config::settings::Kind;
+use crate::idle::model::{State, Verdict};
 use crate::problem::Problem;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
@@ -78,6 +80,7 @@ pub(crate) fn status() -> Status {
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
         },
         users,
+        idle: None,
     }
 }
 
@@ -160,5 +163,67 @@ pub(crate) fn listen(dir: &Path, own: OwnView) {
 
 /// Nobody in particular.
 pub(crate) fn nobody() -> OwnView {
-    OwnView { user: None, problems: Vec::new() }
+    OwnView { user: None, problems: Vec::new(), idle: None }
+}
+
+/// Evidence that somebody uses the VM now.
+pub(crate) fn source(name: &str, uid: u32, who: &str) -> SourceView {
+    SourceView {
+        name: name.to_owned(),
+        state: State::Busy,
+        last_busy: Some("2026-03-04T12:00:00Z".to_owned()),
+        since: Some("2026-03-04T11:00:00Z".to_owned()),
+        until: Some("2026-03-04T13:00:00Z".to_owned()),
+        observed: None,
+        threshold: None,
+        unit: String::new(),
+        uid: Some(uid),
+        who: Some(who.to_owned()),
+        what: None,
+        count: None,
+    }
+}
+
+/// The design's example: alice computes, bob typed four minutes ago.
+pub(crate) fn idle() -> IdleView {
+    let cpu = SourceView {
+        observed: Some(1.9),
+        threshold: Some(0.05),
+        unit: "cores".to_owned(),
+        what: Some("python train.py (tmux)".to_owned()),
+        ..source("cpu", 1001, "alice")
+    };
+    let typing = SourceView {
+        last_busy: Some("2026-03-04T11:56:00Z".to_owned()),
+        what: Some("pts/2".to_owned()),
+        ..source("typing", 1002, "bob")
+    };
+    IdleView {
+        verdict: Verdict::Busy,
+        since: Some("2026-03-04T10:55:00Z".to_owned()),
+        idle_at: None,
+        last_busy: Some("2026-03-04T12:00:00Z".to_owned()),
+        after_s: 3600,
+        needed_s: 3600,
+        window_s: 300,
+        sources: vec![cpu, typing],
+        keeps: vec![KeepView {
+            uid: Some(1001),
+            who: Some("alice".to_owned()),
+            reason: Some("the night".to_owned()),
+            since: Some("2026-03-04T11:00:00Z".to_owned()),
+            until: Some("2026-03-04T20:00:00Z".to_owned()),
+            command: false,
+        }],
+        at_risk: vec![RiskView {
+            kind: "kernels".to_owned(),
+            uid: Some(1001),
+            who: Some("alice".to_owned()),
+            value: 2.0,
+            unit: "kernels".to_owned(),
+            what: Some("analysis.ipynb".to_owned()),
+            count: None,
+        }],
+        leave: None,
+    }
 }

@@ -11,6 +11,7 @@ pub mod escape;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod health;
+pub mod idle;
 pub mod look;
 pub mod model;
 mod page;

@@ -26,6 +26,9 @@ pub struct Status {
     pub share: ShareView,
     /// Every user; empty in the file that everybody may read.
     pub users: Vec<UserView>,
+    /// Whether the VM is used, and why; nothing before the first look.
+    #[serde(default)]
+    pub idle: Option<super::idle::IdleView>,
 }
 
 /// The agent itself.
@@ -166,6 +169,9 @@ pub struct OwnView {
     pub user: Option<UserView>,
     /// Their own problems.
     pub problems: Vec<ProblemView>,
+    /// Their own part in the use of the VM.
+    #[serde(default)]
+    pub idle: Option<super::idle::OwnIdle>,
 }
 
 #[cfg(test)]
@@ -210,7 +216,7 @@ mod tests {
     #[test]
     fn what_a_later_version_adds_is_no_mistake() {
         let mut later: Value = serde_json::from_str(SAMPLE_1).unwrap();
-        later["idle"] = serde_json::json!({"verdict": "busy"});
+        later["weather"] = serde_json::json!({"verdict": "fine"});
         later["users"][0]["keeps"] = serde_json::json!([]);
         later["problems"][0]["url"] = serde_json::json!("https://example.org");
         let status: Status = serde_json::from_value(later).unwrap();

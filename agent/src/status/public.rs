@@ -23,7 +23,8 @@ pub fn public(status: &Status) -> Status {
             None => problems.push(counted(&view.problem.code, count, &view.since)),
         }
     }
-    Status { problems, users: Vec::new(), ..status.clone() }
+    let idle = status.idle.as_ref().map(super::idle::public);
+    Status { problems, users: Vec::new(), idle, ..status.clone() }
 }
 
 /// The public status as one user sees it: with their own row and their own problems, most important first, and
@@ -31,7 +32,11 @@ pub fn public(status: &Status) -> Status {
 pub fn with_own(status: &Status, own: &OwnView) -> Status {
     let mut problems = own.problems.clone();
     problems.extend(of_others(status, own));
-    Status { problems, users: own.user.iter().cloned().collect(), ..status.clone() }
+    let idle = match (&status.idle, &own.idle) {
+        (Some(all), Some(own)) => Some(super::idle::with_own(all, own)),
+        (all, _) => all.clone(),
+    };
+    Status { problems, users: own.user.iter().cloned().collect(), idle, ..status.clone() }
 }
 
 /// The problems of the public status that are not the asking user's own.
@@ -157,14 +162,15 @@ mod tests {
     fn ones_own_problem_is_not_counted_twice() {
         let mut status = fixtures::degraded();
         status.problems.push(occupied("zoe"));
-        let own = OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")] };
+        let own =
+            OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")], idle: None };
         let mine = with_own(&public(&status), &own);
         assert_eq!(mine.users.len(), 1);
         assert_eq!(mine.problems[0], occupied("bob"));
         assert_eq!(mine.problems[1].problem.summary, "One user: workspace.link-occupied.");
         let alone = with_own(&public(&fixtures::degraded()), &own);
         assert_eq!(alone.problems, [occupied("bob")]);
-        let nobody = with_own(&public(&status), &OwnView { user: None, problems: Vec::new() });
+        let nobody = with_own(&public(&status), &OwnView { user: None, problems: Vec::new(), idle: None });
         assert_eq!(nobody.problems[0].count, Some(2));
     }
 

@@ -2,6 +2,7 @@
 
 use super::age::{Age, Moment, age, lasting};
 use super::duration::{ago, humane, millis};
+use super::idle::with_own;
 use super::model::*;
 use super::page::{BEHIND_MARK, COLUMN, Mark, NO_BREAK, Page, visible};
 use super::public::{about_user, of_others};
@@ -9,6 +10,9 @@ use crate::config::settings::Kind;
 
 #[cfg(test)]
 mod tests;
+mod used;
+
+pub use used::render_idle;
 
 /// Most users that need attention who are shown; the others are counted.
 const MOST_ROWS: usize = 20;
@@ -56,6 +60,11 @@ pub fn render(status: &Status, own: Option<&OwnView>, ctx: &Context) -> String {
         view.own(own);
     }
     view.users(&of_users);
+    match (&status.idle, own.and_then(|own| own.idle.as_ref())) {
+        (Some(all), Some(own)) => view.used(&with_own(all, own), false),
+        (Some(all), None) => view.used(all, false),
+        (None, _) => {}
+    }
     for (number, problem) in others.into_iter().enumerate() {
         view.problem(&heading(if number == 0 { "problems" } else { "" }), COLUMN, problem, None);
     }
@@ -128,11 +137,11 @@ impl View<'_> {
         let (mark, text) = match own {
             None if self.status.health == Health::Unconfigured => return,
             None => (Mark::Wait, OWN_UNKNOWN.to_owned()),
-            Some(OwnView { user: None, problems }) if problems.is_empty() => (
+            Some(OwnView { user: None, problems, .. }) if problems.is_empty() => (
                 Mark::Wait,
                 "no directory on the share is kept for you. Files saved here go away with the VM.".to_owned(),
             ),
-            Some(OwnView { user: Some(user), problems }) if problems.is_empty() => self.own_row(user),
+            Some(OwnView { user: Some(user), problems, .. }) if problems.is_empty() => self.own_row(user),
             Some(_) => (Mark::Bad, String::new()),
         };
         if bad.is_empty() {

@@ -103,6 +103,7 @@ fn status() -> Status {
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
         },
         users,
+        idle: None,
     }
 }
 
@@ -121,7 +122,7 @@ fn terminal(home: &str) -> Context {
 #[test]
 fn the_pictures_are_what_the_program_prints() {
     let status = status();
-    let alice = OwnView { user: Some(status.users[0].clone()), problems: Vec::new() };
+    let alice = OwnView { user: Some(status.users[0].clone()), problems: Vec::new(), idle: None };
     let seen =
         [render(&status, None, &terminal("/root")), render(&public(&status), Some(&alice), &terminal("/home/alice"))];
     assert_eq!(blocks(&read("README.md"), "text"), seen, "\n{}\n{}", seen[0], seen[1]);

@@ -3,6 +3,7 @@
 //! Everything here judges what is written, and nothing looks at the machine: whether the mount point is empty or the
 //! file with the key is root's is found out when the share is mounted, and said there.
 
+mod idle;
 mod names;
 mod paths;
 mod source;
@@ -56,7 +57,11 @@ impl Findings {
 /// The settings that `fragment` asks for, with everything that it leaves out at its default. They count only when
 /// `findings` has no mistake.
 pub(super) fn settings(fragment: &Fragment, findings: &mut Findings) -> Settings {
-    Settings { share: share(fragment, findings), workspace: workspace(fragment, findings) }
+    Settings {
+        share: share(fragment, findings),
+        workspace: workspace(fragment, findings),
+        idle: idle::settings(fragment, findings),
+    }
 }
 
 fn share(fragment: &Fragment, findings: &mut Findings) -> Option<Share> {

@@ -51,6 +51,9 @@ impl Brain {
 
     /// A look when nothing has changed: a probe of the share, if one is due.
     pub(super) fn glance(&mut self) {
+        if self.idle.look(&self.engine, boottime()) {
+            return self.look_after(Duration::ZERO);
+        }
         let now = boottime() + SLACK;
         // Mounts that come or go are told of; what else changes about them, such as that a directory was removed, is not.
         if mountinfo::text().ok().as_deref().map(digest) != self.mounts {
@@ -78,7 +81,7 @@ impl Brain {
         let now = boottime();
         let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
         let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
-        let pause = presence.min(due).min(self.engine.next_probe(now));
+        let pause = presence.min(due).min(self.engine.next_probe(now)).min(self.idle.next(now));
         let waiters = self.waiters.iter().map(|w| w.until);
         waiters.chain(self.look_at).fold(at + pause, Instant::min)
     }

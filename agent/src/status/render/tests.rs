@@ -62,8 +62,9 @@ users      ✔ 4 ready   ✘ 1 needs attention   … 2 not yet
 #[test]
 fn degraded_for_others() {
     let status = public(&fixtures::degraded());
-    let alice = OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new() };
-    let bob = OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")] };
+    let alice = OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new(), idle: None };
+    let bob =
+        OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")], idle: None };
     shows(
         &status,
         Some(&alice),
@@ -100,7 +101,7 @@ users      ✔ 4 ready   ✘ 1 needs attention
     );
     shows(
         &status,
-        Some(&OwnView { user: None, problems: Vec::new() }),
+        Some(&OwnView { user: None, problems: Vec::new(), idle: None }),
         &person(),
         "\
 dsvm-agent 0.1.0 on dsvmpool_7 · up 3 h 12 min · looked 4 s ago
@@ -199,7 +200,7 @@ users      … 4 not yet
            not yet: alice, bob, carol, dave
 ",
     );
-    let own = OwnView { user: Some(user("bob", 1002, UserState::Pending)), problems: Vec::new() };
+    let own = OwnView { user: Some(user("bob", 1002, UserState::Pending)), problems: Vec::new(), idle: None };
     shows(&public(&status), Some(&own), &person(), "\
 dsvm-agent 0.1.0 on dsvmpool_7 · up 3 h 12 min · looked 4 s ago
 share      … being mounted for 4 min   //contosods.file.core.windows.net/dsvmshare (SMB)
@@ -392,7 +393,7 @@ proptest! {
         width in proptest::option::of(0_usize..200), symbols: bool, unicode: bool, is_root: bool,
         home in proptest::option::of(wild()),
     ) {
-        let own = own.map(|(user, problems)| OwnView { user, problems });
+        let own = own.map(|(user, problems)| OwnView { user, problems, idle: None });
         let ctx = Context { width, symbols, unicode, is_root, home, ..root() };
         let text = render(&status, own.as_ref(), &ctx);
         prop_assert!(text.ends_with('\n'));

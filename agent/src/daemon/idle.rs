@@ -1,0 +1,425 @@
+//! Idleness in the daemon: when a look is taken, what is remembered across restarts, keeps, and what people are told.
+
+use super::engine::Engine;
+use super::request::{Reply, Request};
+use crate::config::settings::Idle as Settings;
+use crate::idle::decide::{self, commit, decide};
+use crate::idle::keeps::{Keeps, Process};
+use crate::idle::memory::Memory;
+use crate::idle::model::{Decision, Leave, Refused, Sample, Seen, Source};
+use crate::idle::observe::{self, Observer, People, process};
+use crate::problem::Problem;
+use crate::status::idle::{IdleView, KeepView, LeaveView, RiskView, SourceView};
+use crate::sys::clock::rfc3339;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// The file with what outlives a restart, beside the status.
+pub const FILE: &str = "use-memory.json";
+/// So much earlier a look may be, in seconds.
+const SLACK: f64 = 1.0;
+/// So many samples are kept for whoever records.
+const MOST_SAMPLES: usize = 64;
+/// So long after somebody asked for samples they are kept, in seconds.
+const RECORDING: f64 = 120.0;
+/// The most samples in one answer: it must stay below what a client reads.
+const AT_A_TIME: usize = 4;
+
+/// What outlives a restart of the agent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    memory: Memory,
+    keeps: Keeps,
+}
+
+/// Whoever acts on idle asked for the epoch of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Asked {
+    epoch: u64,
+    at: f64,
+}
+
+/// Everything about idleness that lives as long as the brain.
+#[derive(Debug)]
+pub struct Idle {
+    /// The ids of ordinary users.
+    pub range: RangeInclusive<u32>,
+    observer: Observer,
+    file: PathBuf,
+    kept: Kept,
+    decision: Option<Decision>,
+    /// When the next look is due, by the boot-time clock in seconds; the second: of what is looked at seldom.
+    due: (f64, f64),
+    asked: Option<Asked>,
+    committed: Option<u64>,
+    samples: VecDeque<Sample>,
+    recorded_until: f64,
+}
+
+impl Idle {
+    /// Goes on from what a predecessor of this boot wrote into `directory`.
+    pub fn restore(directory: &Path, boot_id: &str) -> Self {
+        let file = directory.join(FILE);
+        let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        let kept = kept.filter(|k| k.memory.boot_id == boot_id && !boot_id.is_empty());
+        let kept = kept.unwrap_or_else(|| Kept { memory: Memory::new(boot_id), keeps: Keeps::default() });
+        Self {
+            range: 1000..=60000,
+            observer: Observer::default(),
+            file,
+            kept,
+            decision: None,
+            due: (0.0, 0.0),
+            asked: None,
+            committed: None,
+            samples: VecDeque::new(),
+            recorded_until: 0.0,
+        }
+    }
+
+    /// What was decided last.
+    pub fn decision(&self) -> Option<&Decision> {
+        self.decision.as_ref()
+    }
+
+    /// How long until the next look is due.
+    pub fn next(&self, now: Duration) -> Duration {
+        Duration::try_from_secs_f64(self.due.0 - now.as_secs_f64()).unwrap_or_default()
+    }
+
+    /// Looks, if it is time, and decides. `who` says what a user is called.
+    pub fn pass(&mut self, settings: &Settings, people: &People<'_>, who: decide::Names<'_>, now: Duration) {
+        let now = now.as_secs_f64();
+        self.kept.keeps.refresh(now, |pid| process::started(&self.observer.roots.proc, pid));
+        // What is due soon is done when the agent is awake anyway.
+        if now + SLACK.min(settings.tuning.sample.as_secs_f64() / 4.0) >= self.due.0 {
+            self.observe(settings, people, now);
+        }
+        let decision = decide(&self.kept.memory, settings, now, who);
+        let changed = self.decision.as_ref().map(|d| (d.verdict, d.leave.epoch()));
+        if changed != Some((decision.verdict, decision.leave.epoch())) {
+            tracing::info!(verdict = decision.verdict.name(), "{}", sentence(&decision));
+        }
+        decide::note(&mut self.kept.memory, &decision);
+        self.settle(&decision, now);
+        self.decision = Some(decision);
+    }
+
+    /// Asks for leave to act on idle, as announced with this epoch. Everything is looked at once more before it is given
+    /// ([`Idle::committed`]); whoever comes meanwhile stops it.
+    pub fn ask(&mut self, epoch: u64, now: Duration) {
+        if self.asked.is_none_or(|asked| asked.epoch != epoch) {
+            let at = now.as_secs_f64();
+            (self.asked, self.due) = (Some(Asked { epoch, at }), (at, at));
+        }
+    }
+
+    /// The epoch for which leave was given, and still is.
+    pub fn committed(&self) -> Option<u64> {
+        self.committed
+    }
+
+    /// Looks, if it is time, for the engine's users, and decides. Whether there is news.
+    pub fn look(&mut self, engine: &Engine, now: Duration) -> bool {
+        let before = self.news();
+        let range = self.range.clone();
+        let known = |uid: u32| engine.users.users.values().any(|r| r.account.uid == uid);
+        let is_human = |uid: u32| uid != 0 && (range.contains(&uid) || known(uid));
+        // The brain's parent is the workers' too.
+        let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+        let people = People { is_human: &is_human, launcher };
+        self.pass(&engine.settings.idle, &people, &names(engine), now);
+        before != self.news()
+    }
+
+    /// What needs a person.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.decision.as_ref().map(|d| d.problems.clone()).unwrap_or_default()
+    }
+
+    /// What everybody should be told of at once.
+    fn news(&self) -> impl PartialEq + use<> {
+        let told = self.decision.as_ref().map(|d| {
+            let due = matches!(d.leave, Leave::Due { .. });
+            (d.verdict, d.leave.epoch(), due, d.problems.len())
+        });
+        (told, self.kept.keeps.0.len(), self.committed)
+    }
+
+    /// What people are told, with the names that the engine knows.
+    pub fn told(&self, engine: &Engine, wall: SystemTime, now: Duration) -> Option<IdleView> {
+        self.view(&engine.settings.idle, &names(engine), wall, now)
+    }
+
+    /// Answers a request of `uid`; whether it needs a look.
+    pub fn answer(&mut self, uid: u32, request: Request, settings: &Settings, now: Duration) -> (Reply, bool) {
+        let error = |error: String| Reply::Error { error };
+        match request {
+            Request::Keep { seconds, reason, pid } if seconds.is_finite() && seconds > 0.0 => {
+                match self.keep(uid, (seconds, reason, pid), settings, now) {
+                    Ok(kept_s) => (Reply::Keep { kept_s }, true),
+                    Err(why) => (error(why), false),
+                }
+            }
+            Request::EndKeep => (Reply::EndKeep { ended: self.end_keeps(uid, now) }, true),
+            Request::Samples { after } if uid == 0 => (Reply::Samples { samples: self.samples(after, now) }, false),
+            Request::Samples { .. } => (error("samples are root's to see".to_owned()), false),
+            _ => (error("this makes no sense".to_owned()), false),
+        }
+    }
+
+    fn observe(&mut self, settings: &Settings, people: &People<'_>, now: f64) {
+        let mut seen = self.observer.often(people, now);
+        if now + SLACK >= self.due.1 {
+            seen.extend(self.observer.seldom(people));
+            self.due.1 = now + settings.tuning.window.as_secs_f64();
+        }
+        seen.insert(Source::Keep, self.kept.keeps.seen());
+        self.due.0 = now + settings.tuning.sample.as_secs_f64();
+        self.take(seen, settings);
+        if let Err(e) = self.save() {
+            tracing::warn!("{}: {e}", self.file.display());
+        }
+    }
+
+    /// Folds in what was seen just now.
+    fn take(&mut self, seen: BTreeMap<Source, Seen>, settings: &Settings) {
+        let sample = observe::sample(seen);
+        self.kept.memory.take(&sample, &settings.tuning);
+        if sample.at < self.recorded_until {
+            self.samples.push_back(sample.without_words());
+            if self.samples.len() > MOST_SAMPLES {
+                self.samples.pop_front();
+            }
+        } else {
+            self.samples.clear();
+        }
+    }
+
+    fn settle(&mut self, decision: &Decision, now: f64) {
+        if self.committed.is_some_and(|epoch| commit(&self.kept.memory, decision, epoch, 0.0).is_err()) {
+            self.committed = None;
+        }
+        let Some(asked) = self.asked else { return };
+        match commit(&self.kept.memory, decision, asked.epoch, asked.at) {
+            Ok(()) => (self.committed, self.asked) = (Some(asked.epoch), None),
+            Err(Refused::Over) => self.asked = None,
+            Err(Refused::NotYet) => self.due.0 = self.due.0.min(now + 1.0),
+        }
+    }
+
+    fn save(&self) -> std::io::Result<()> {
+        let new = self.file.with_extension("new");
+        // One that was left half written must not be in the way.
+        let _ = std::fs::remove_file(&new);
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(&self.kept)?)?;
+        std::fs::rename(&new, &self.file)
+    }
+
+    /// Keeps the VM for `uid`. Returns for how many seconds.
+    ///
+    /// # Errors
+    /// In words, for whoever asked.
+    pub fn keep(
+        &mut self,
+        uid: u32,
+        (seconds, reason, pid): (f64, Option<String>, Option<u32>),
+        settings: &Settings,
+        now: Duration,
+    ) -> Result<f64, String> {
+        let proc = &self.observer.roots.proc;
+        let process = match pid {
+            None => None,
+            Some(pid) => {
+                let owner = std::fs::metadata(proc.join(pid.to_string())).map(|m| m.uid());
+                let started = process::started(proc, pid).filter(|_| owner.is_ok_and(|owner| owner == uid || uid == 0));
+                Some(Process { pid, started: started.ok_or("that process is not yours")? })
+            }
+        };
+        let (now, longest) = (now.as_secs_f64(), settings.keep_max.as_secs_f64());
+        let until = self.kept.keeps.add(uid, seconds, reason, process, now, longest)?;
+        self.due.0 = now;
+        Ok(until - now)
+    }
+
+    /// Ends the keeps of `uid`; how many there were.
+    pub fn end_keeps(&mut self, uid: u32, now: Duration) -> usize {
+        self.due.0 = now.as_secs_f64();
+        self.kept.keeps.end(uid)
+    }
+
+    /// The samples after `after`, a few at a time, for whoever records.
+    pub fn samples(&mut self, after: f64, now: Duration) -> Vec<Sample> {
+        self.recorded_until = now.as_secs_f64() + RECORDING;
+        self.samples.iter().filter(|s| s.at > after).take(AT_A_TIME).cloned().collect()
+    }
+
+    /// What people are told.
+    pub fn view(
+        &self,
+        settings: &Settings,
+        who: decide::Names<'_>,
+        wall: SystemTime,
+        now: Duration,
+    ) -> Option<IdleView> {
+        let decision = self.decision.as_ref()?;
+        let time = |at: f64| {
+            let ahead = at - now.as_secs_f64();
+            let distance = Duration::try_from_secs_f64(ahead.abs()).ok()?;
+            let moment = if ahead < 0.0 { wall.checked_sub(distance) } else { wall.checked_add(distance) };
+            moment.map(rfc3339)
+        };
+        let name = |uid: Option<u32>| uid.map(|uid| who(uid).unwrap_or_else(|| uid.to_string()));
+        let sources = decision.evidence.iter().map(|e| SourceView {
+            name: e.source.name().to_owned(),
+            state: e.state,
+            last_busy: e.last_busy.and_then(time),
+            since: time(e.since),
+            until: e.until.and_then(time),
+            observed: e.observed.map(rounded),
+            threshold: e.threshold.map(rounded),
+            unit: e.unit.to_owned(),
+            uid: e.who,
+            who: name(e.who),
+            what: e.what.clone(),
+            count: None,
+        });
+        let keeps = self.kept.keeps.0.iter().map(|k| KeepView {
+            uid: Some(k.uid),
+            who: name(Some(k.uid)),
+            reason: k.reason.clone(),
+            since: time(k.since),
+            until: time(k.until),
+            command: k.process.is_some(),
+        });
+        let at_risk = decision.at_risk.iter().map(|r| RiskView {
+            kind: r.source.name().to_owned(),
+            uid: r.who,
+            who: name(r.who),
+            value: rounded(r.value),
+            unit: r.unit.to_owned(),
+            what: r.what.clone(),
+            count: None,
+        });
+        let leave = match decision.leave {
+            Leave::No => None,
+            Leave::Announced { epoch, at, until } => {
+                Some(LeaveView { epoch, announced_at: time(at), until: time(until), due: false, committed: false })
+            }
+            Leave::Due { epoch, at } => Some(LeaveView {
+                epoch,
+                announced_at: time(at),
+                until: None,
+                due: true,
+                committed: self.committed == Some(epoch),
+            }),
+        };
+        Some(IdleView {
+            verdict: decision.verdict,
+            since: time(decision.since),
+            idle_at: decision.idle_at.and_then(time),
+            last_busy: decision.last_busy.and_then(time),
+            after_s: settings.after.as_secs(),
+            needed_s: decision.needed as u64,
+            window_s: settings.tuning.window.as_secs(),
+            sources: sources.collect(),
+            keeps: keeps.collect(),
+            at_risk: at_risk.collect(),
+            leave,
+        })
+    }
+}
+
+/// What users are called.
+fn names(engine: &Engine) -> impl Fn(u32) -> Option<String> {
+    |uid| {
+        let known = engine.users.users.values().find(|r| r.account.uid == uid).map(|r| r.account.name.clone());
+        known.or_else(|| (uid == 0).then(|| "root".to_owned()))
+    }
+}
+
+/// Figures for people and programs need no more than three digits behind the point.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// What the journal is told when the verdict changes. No name of a user's.
+fn sentence(decision: &Decision) -> String {
+    let mut because: Vec<&str> = decision
+        .evidence
+        .iter()
+        .filter(|e| e.state == crate::idle::model::State::Busy)
+        .map(|e| decide::called(e.source))
+        .collect();
+    because.dedup();
+    let leave = if decision.leave == Leave::No { "" } else { "; it is announced that this VM may go" };
+    match because.is_empty() {
+        true => format!("the VM is {} (quiet must last {} s){leave}", decision.verdict.name(), decision.needed),
+        false => format!("the VM is {}: {}{leave}", decision.verdict.name(), because.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::idle::model::Verdict;
+
+    fn people() -> People<'static> {
+        People { is_human: &|_| false, launcher: None }
+    }
+
+    fn now() -> Duration {
+        crate::sys::clock::boottime()
+    }
+
+    #[test]
+    fn what_is_known_and_kept_outlives_a_restart_and_not_a_reboot() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings { boot_grace: Duration::ZERO, ..Settings::default() };
+        let mut idle = Idle::restore(dir.path(), "boot-1");
+        idle.keep(1001, (3600.0, Some("night".into()), None), &settings, now()).unwrap();
+        idle.pass(&settings, &people(), &|_| None, now());
+        assert_eq!(idle.decision().unwrap().verdict, Verdict::Kept);
+        let mut again = Idle::restore(dir.path(), "boot-1");
+        again.pass(&settings, &people(), &|_| None, now());
+        assert_eq!(again.decision().unwrap().verdict, Verdict::Kept);
+        assert_eq!(again.kept.memory.floor.to_bits(), idle.kept.memory.floor.to_bits());
+        assert_eq!(again.end_keeps(1001, now()), 1);
+        again.pass(&settings, &people(), &|_| None, now());
+        assert_ne!(again.decision().unwrap().verdict, Verdict::Kept);
+        assert!(Idle::restore(dir.path(), "boot-2").kept.keeps.0.is_empty());
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        assert!(Idle::restore(dir.path(), "boot-1").kept.memory.last.is_none(), "half a file is none");
+    }
+
+    #[test]
+    fn a_command_is_kept_for_whoever_it_belongs_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (settings, own) = (Settings::default(), rustix::process::getuid().as_raw());
+        let mut idle = Idle::restore(dir.path(), "b");
+        let pid = Some(std::process::id());
+        assert!(idle.keep(own, (60.0, None, pid), &settings, now()).is_ok());
+        assert!(idle.keep(own + 1, (60.0, None, pid), &settings, now()).is_err());
+        assert!(idle.keep(own, (60.0, None, Some(u32::MAX)), &settings, now()).is_err());
+    }
+
+    #[test]
+    fn samples_are_there_for_whoever_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut idle = Idle::restore(dir.path(), "b");
+        let settings = Settings::default();
+        idle.pass(&settings, &people(), &|_| None, now());
+        assert!(idle.samples(0.0, now()).is_empty(), "nobody had asked");
+        idle.due.0 = 0.0;
+        idle.pass(&settings, &people(), &|_| None, now());
+        let samples = idle.samples(0.0, now());
+        assert_eq!(samples.len(), 1);
+        assert!(idle.samples(samples[0].at, now()).is_empty());
+    }
+}

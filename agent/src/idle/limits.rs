@@ -1,0 +1,163 @@
+//! Every window and threshold, in one table: the rule reads it, and the manual page is made from it.
+
+use super::model::Source;
+use crate::config::settings::Tuning;
+
+/// A mebibyte.
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// The most of a user's surroundings (editors' servers, monitors) that does not count as work, in cores.
+pub const AMBIENT_CORES: f64 = 0.25;
+/// Nobody was there for so long, and less than [`LOW_CORES`] were used: somebody should look, in seconds.
+pub const LONG_BUSY: f64 = 24.0 * 3600.0;
+/// What is less than that is no training.
+pub const LOW_CORES: f64 = 0.5;
+/// It could not be told for so long: somebody should look, in seconds.
+pub const LONG_UNKNOWN: f64 = 2.0 * 3600.0;
+/// A program that waits for another machine counts for so long after its terminal or itself began, in seconds.
+pub const PROGRAM: f64 = 12.0 * 3600.0;
+/// An SSH connection younger than that proves nothing, in seconds: a health probe, a refused log-in.
+pub const YOUNG_CONNECTION: f64 = 60.0;
+
+/// How what was seen becomes busy or quiet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// A counter grew by this much a second on average over the window.
+    Average(f64),
+    /// A counter grew by this much a minute on average over the window.
+    AMinute(f64),
+    /// A stamp moved.
+    Moved,
+    /// A level is this high or higher.
+    AtLeast(f64),
+    /// A level is lower than this.
+    Below(f64),
+    /// It is there: the VM is kept.
+    Keeps,
+    /// It is there and this high: quiet must last longer.
+    Stretches(f64),
+    /// It is there: it would be lost.
+    AtRisk,
+}
+
+/// How often a source is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    /// With every sample.
+    Sample,
+    /// Once in a window.
+    Window,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// The source.
+    pub source: Source,
+    /// Its rule.
+    pub rule: Rule,
+    /// The unit in which people are told.
+    pub unit: &'static str,
+    /// How often it is looked at.
+    pub every: Every,
+    /// What counts, in a sentence.
+    pub text: &'static str,
+}
+
+/// The table.
+pub fn table(tuning: &Tuning) -> Vec<Limit> {
+    use Every::{Sample, Window};
+    let line = |source, rule, unit, every, text| Limit { source, rule, unit, every, text };
+    vec![
+        line(Source::Keep, Rule::Keeps, "", Sample, "a keep that somebody asked for and that has not ended"),
+        line(
+            Source::Inhibitor,
+            Rule::Keeps,
+            "",
+            Window,
+            "an inhibitor of systemd's that blocks idle or shutdown, held by a user's process",
+        ),
+        line(Source::Typing, Rule::Moved, "", Sample, "input that a program read from a terminal; a log-in or log-out"),
+        line(
+            Source::Remote,
+            Rule::AMinute(0.4 * 64.0 * 1024.0),
+            "bytes/min",
+            Window,
+            "bytes that an SSH connection without a terminal moved (scp, rsync, editors)",
+        ),
+        line(
+            Source::Kernel,
+            Rule::AtLeast(1.0),
+            "",
+            Window,
+            "a Jupyter kernel that computes, or a kernel, terminal or server that was used since it was looked at last",
+        ),
+        line(
+            Source::Cpu,
+            Rule::Average(tuning.cpu_cores),
+            "cores",
+            Sample,
+            "CPU time of a user's processes, short-lived children included; of editors' servers and monitors only what \
+             exceeds a quarter of a core",
+        ),
+        line(Source::Gpu, Rule::AtLeast(1.0), "%", Window, "computing on a GPU, in any of the driver's samples"),
+        line(Source::Container, Rule::Average(tuning.cpu_cores), "cores", Sample, "CPU time of a container"),
+        line(
+            Source::Io,
+            Rule::AMinute(0.6 * MIB),
+            "bytes/min",
+            Sample,
+            "bytes that a user's processes moved to and from disks",
+        ),
+        line(
+            Source::Network,
+            Rule::AMinute(0.6 * MIB),
+            "bytes/min",
+            Window,
+            "bytes that a user's processes moved to and from other machines",
+        ),
+        line(
+            Source::Program,
+            Rule::Below(PROGRAM),
+            "s",
+            Window,
+            "a foreground program or kernel, no shell, that is connected to another machine: for 12 hours",
+        ),
+        line(
+            Source::Maintenance,
+            Rule::AtLeast(1.0),
+            "",
+            Sample,
+            "packages being installed, or cloud-init not through",
+        ),
+        line(Source::Unsaved, Rule::AtLeast(1.0), "bytes", Sample, "bytes on their way to the share"),
+        line(
+            Source::Memory,
+            Rule::Stretches(tuning.memory.above as f64),
+            "bytes",
+            Window,
+            "memory of a user's processes: their quiet time is longer",
+        ),
+        line(
+            Source::GpuMemory,
+            Rule::Stretches(1.0),
+            "bytes",
+            Window,
+            "memory held on a GPU: the quiet time is longer",
+        ),
+        line(Source::Kernels, Rule::AtRisk, "kernels", Window, "kernels that keep state"),
+        line(Source::Stopped, Rule::AtRisk, "jobs", Window, "stopped jobs"),
+        line(Source::Due, Rule::AtRisk, "jobs", Window, "jobs that are due later"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_has_one_line_in_the_order_of_telling() {
+        let sources: Vec<_> = table(&Tuning::default()).iter().map(|l| l.source).collect();
+        assert_eq!(sources, Source::ALL);
+    }
+}

@@ -1,0 +1,67 @@
+//! Maintenance: packages being installed, and a VM that cloud-init still sets up.
+
+use super::Roots;
+use crate::idle::model::{Level, Seen};
+use std::os::unix::fs::MetadataExt;
+
+/// Files that dpkg and apt lock while they work (fcntl(2) locks; apt.conf(5), dpkg(1)).
+const LOCKS: [&str; 4] =
+    ["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"];
+
+/// Looks at the kernel's list of locks (proc_locks(5)) and at cloud-init's files.
+pub fn look(roots: &Roots) -> Seen {
+    let mut levels = Vec::new();
+    let mut busy = |what: &str| levels.push(Level { value: 1.0, what: Some(what.to_owned()), ..Level::default() });
+    match std::fs::read_to_string(roots.proc.join("locks")) {
+        Ok(locks) => {
+            let inodes = LOCKS.iter().filter_map(|l| std::fs::metadata(roots.root.join(l)).ok());
+            if inodes.map(|m| m.ino()).any(|inode| is_locked(&locks, inode)) {
+                busy("packages are being installed");
+            }
+        }
+        Err(e) => return Seen::Unreadable(format!("/proc/locks: {e}")),
+    }
+    // cloud-init makes its directory at boot and writes result.json when it is through (cloud-init status --wait).
+    let cloud = roots.root.join("run/cloud-init");
+    if cloud.join("enabled").exists() && !cloud.join("result.json").exists() {
+        busy("cloud-init is not through");
+    }
+    Seen::Levels(levels)
+}
+
+/// Whether the list has a lock on this inode: `1: POSIX  ADVISORY  WRITE 1234 08:01:5678 0 EOF`.
+fn is_locked(locks: &str, inode: u64) -> bool {
+    let held = |line: &str| {
+        // `->` marks one that waits for the lock before it.
+        let place = line.split_ascii_whitespace().find(|word| word.matches(':').count() == 2)?;
+        Some(!line.contains("->") && place.rsplit(':').next()?.parse() == Ok(inode))
+    };
+    locks.lines().any(|line| held(line).unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_found_by_its_inode() {
+        let locks = "1: POSIX  ADVISORY  WRITE 812 fd:01:131 0 EOF\n1: -> POSIX  ADVISORY  WRITE 813 fd:01:77 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 5 00:1a:42 0 EOF\n";
+        assert!(is_locked(locks, 131) && is_locked(locks, 42));
+        assert!(!is_locked(locks, 77) && !is_locked(locks, 13) && !is_locked("nonsense\n", 1));
+    }
+
+    #[test]
+    fn cloud_init_is_busy_until_it_is_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots { proc: dir.path().into(), root: dir.path().into(), ..Roots::default() };
+        assert!(matches!(look(&roots), Seen::Unreadable(_)));
+        std::fs::write(dir.path().join("locks"), "").unwrap();
+        assert_eq!(look(&roots), Seen::Levels(vec![]));
+        std::fs::create_dir_all(dir.path().join("run/cloud-init")).unwrap();
+        std::fs::write(dir.path().join("run/cloud-init/enabled"), "").unwrap();
+        assert!(matches!(look(&roots), Seen::Levels(levels) if levels.len() == 1));
+        std::fs::write(dir.path().join("run/cloud-init/result.json"), "{}").unwrap();
+        assert_eq!(look(&roots), Seen::Levels(vec![]));
+    }
+}

@@ -1,0 +1,172 @@
+//! Processes of people, from `/proc/PID/stat` alone (proc_pid_stat(5)): the kernel answers it without touching the
+//! process's memory, so that nothing of a user's can hold it up.
+
+use super::People;
+use crate::idle::model::{Level, Seen};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The unit of times in `/proc/PID/stat`: USER_HZ is 100 on every architecture that this runs on.
+pub const TICKS: f64 = 100.0;
+/// Bytes of a page in the same file, as on amd64.
+const PAGE: f64 = 4096.0;
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Whose.
+    pub uid: u32,
+    /// The name of its program, at most 15 bytes.
+    pub name: String,
+    /// One letter: R, S, D, T, Z …
+    pub state: char,
+    /// Its parent.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// The device of its terminal; 0: none.
+    pub terminal: i32,
+    /// The process group in the foreground of that terminal.
+    pub foreground: i32,
+    /// CPU time of its own, in seconds.
+    pub own: f64,
+    /// CPU time of its children that ended and were waited for, in seconds.
+    pub children: f64,
+    /// When it was started, in ticks after boot.
+    pub started: u64,
+    /// Memory that it has resident, in bytes.
+    pub resident: f64,
+}
+
+/// Parses the text of `/proc/PID/stat`. Nothing when it is none.
+pub fn parse(text: &[u8], uid: u32) -> Option<Process> {
+    // The name may hold anything, a bracket too: it ends at the last one.
+    let (begin, end) = (text.iter().position(|b| *b == b'(')?, text.iter().rposition(|b| *b == b')')?);
+    let pid = std::str::from_utf8(text.get(..begin)?).ok()?.trim().parse().ok()?;
+    let name = String::from_utf8_lossy(text.get(begin + 1..end)?).into_owned();
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Counted from field 3, the state.
+    let number = |field: usize| fields.get(field - 3)?.parse::<i64>().ok();
+    let time = |field: usize| number(field).map(|t| t.max(0) as f64 / TICKS);
+    let small = |field: usize| number(field).and_then(|n| i32::try_from(n).ok());
+    Some(Process {
+        pid,
+        uid,
+        name,
+        state: fields.first()?.chars().next()?,
+        parent: small(4)?,
+        group: small(5)?,
+        terminal: small(7)?,
+        foreground: small(8)?,
+        own: time(14)? + time(15)?,
+        children: time(16)? + time(17)?,
+        started: u64::try_from(number(22)?).ok()?,
+        resident: number(24)?.max(0) as f64 * PAGE,
+    })
+}
+
+/// Reads one process; nothing when it is gone, or one of the agent's own.
+pub fn read(proc: &Path, pid: i32, people: &People<'_>) -> Option<Process> {
+    let directory = proc.join(pid.to_string());
+    let uid = std::fs::metadata(&directory).ok()?.uid();
+    parse(&std::fs::read(directory.join("stat")).ok()?, uid)
+        .filter(|p| people.launcher.is_none_or(|launcher| p.parent != launcher && p.pid != launcher))
+}
+
+/// When a process was started, in ticks after boot; nothing when there is none.
+pub fn started(proc: &Path, pid: u32) -> Option<u64> {
+    let text = std::fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
+    // One that ended and was not waited for runs no more.
+    parse(&text, 0).filter(|p| !matches!(p.state, 'Z' | 'X')).map(|p| p.started)
+}
+
+/// All processes of people.
+///
+/// # Errors
+/// When the process table cannot be read, or hides other users' processes (`hidepid`).
+pub fn all(proc: &Path, people: &People<'_>) -> io::Result<Vec<Process>> {
+    if !proc.join("1").exists() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the process table hides other users' processes"));
+    }
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(proc)?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+        if entry.metadata().is_ok_and(|m| (people.is_human)(m.uid())) {
+            out.extend(read(proc, pid, people));
+        }
+    }
+    Ok(out)
+}
+
+/// Memory that each user's processes have resident.
+pub fn memory(processes: &[Process]) -> Seen {
+    let mut sums: BTreeMap<u32, f64> = BTreeMap::new();
+    processes.iter().for_each(|p| *sums.entry(p.uid).or_default() += p.resident);
+    Seen::Levels(sums.into_iter().map(|(uid, value)| level(uid, value, None)).collect())
+}
+
+/// Stopped jobs of each user (state T), with the name of one.
+pub fn stopped(processes: &[Process]) -> Seen {
+    let mut jobs: BTreeMap<u32, (f64, String)> = BTreeMap::new();
+    for process in processes.iter().filter(|p| p.state == 'T') {
+        let job = jobs.entry(process.uid).or_insert((0.0, process.name.clone()));
+        // A pipe of three is one job.
+        job.0 += f64::from(u8::from(process.pid == process.group));
+    }
+    Seen::Levels(jobs.into_iter().map(|(uid, (count, name))| level(uid, count.max(1.0), Some(name))).collect())
+}
+
+fn level(uid: u32, value: f64, what: Option<String>) -> Level {
+    Level { who: Some(uid), value, until: None, what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STAT: &str =
+        "4242 (py (x) y) S 17 4242 4242 34818 4250 4194560 1 2 3 4 250 50 1000 200 20 0 1 0 98765 1000000 512 0";
+
+    #[test]
+    fn a_line_is_read() {
+        let p = parse(STAT.as_bytes(), 1001).unwrap();
+        assert_eq!((p.pid, p.name.as_str(), p.state, p.parent, p.group), (4242, "py (x) y", 'S', 17, 4242));
+        assert_eq!((p.terminal, p.foreground, p.started), (34818, 4250, 98765));
+        assert_eq!((p.own, p.children, p.resident), (3.0, 12.0, 512.0 * 4096.0));
+    }
+
+    #[test]
+    fn this_process_is_found_and_the_agents_own_are_not() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let proc = Path::new("/proc");
+        let with = |launcher| People { is_human: &|_| true, launcher };
+        assert!(all(proc, &with(None)).unwrap().iter().any(|p| p.pid == own));
+        let parent = std::os::unix::process::parent_id();
+        assert!(read(proc, own, &with(i32::try_from(parent).ok())).is_none());
+        assert_eq!(started(proc, std::process::id()), read(proc, own, &with(None)).map(|p| p.started));
+        assert!(all(Path::new("/nonexistent"), &with(None)).is_err());
+    }
+
+    #[test]
+    fn stopped_jobs_and_memory_are_the_users() {
+        let process = |pid, group, uid, state| Process { pid, group, uid, state, resident: 10.0, ..Process::default() };
+        let all = [process(1, 1, 7, 'T'), process(2, 1, 7, 'T'), process(3, 3, 7, 'S'), process(4, 4, 8, 'R')];
+        let Seen::Levels(stopped) = stopped(&all) else { panic!() };
+        assert_eq!(stopped.iter().map(|l| (l.who, l.value)).collect::<Vec<_>>(), [(Some(7), 1.0)]);
+        let Seen::Levels(memory) = memory(&all) else { panic!() };
+        assert_eq!(memory.iter().map(|l| (l.who, l.value)).collect::<Vec<_>>(), [(Some(7), 30.0), (Some(8), 10.0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_process_or_none(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&text, 0);
+        }
+    }
+}

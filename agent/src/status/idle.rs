@@ -1,0 +1,243 @@
+//! What the status says of use: the verdict, the evidence, keeps, and what would be lost.
+
+use crate::idle::model::{State, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether the VM is used, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IdleView {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Since when it is so: RFC 3339, UTC, as every time here.
+    pub since: Option<String>,
+    /// When it will be idle if nothing happens; nothing while something happens, or when that cannot be told.
+    pub idle_at: Option<String>,
+    /// When it was last used.
+    pub last_busy: Option<String>,
+    /// How long it must be quiet, in seconds, as configured.
+    pub after_s: u64,
+    /// The same, stretched by memory that is held.
+    pub needed_s: u64,
+    /// What is averaged is averaged over this, in seconds.
+    pub window_s: u64,
+    /// The evidence, most important first.
+    pub sources: Vec<SourceView>,
+    /// Who keeps it.
+    pub keeps: Vec<KeepView>,
+    /// What would be lost if it went now.
+    pub at_risk: Vec<RiskView>,
+    /// The announcement that it may go, if it was made.
+    pub leave: Option<LeaveView>,
+}
+
+/// One line of evidence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// The kind of evidence.
+    pub name: String,
+    /// What it says.
+    pub state: State,
+    /// When it was last busy.
+    pub last_busy: Option<String>,
+    /// Since when it is as it is.
+    pub since: Option<String>,
+    /// Until when it keeps the VM, if it is not busy again.
+    pub until: Option<String>,
+    /// What was observed.
+    pub observed: Option<f64>,
+    /// From where on it is busy.
+    pub threshold: Option<f64>,
+    /// The unit of both.
+    pub unit: String,
+    /// Whose; nothing in the file that everybody may read.
+    pub uid: Option<u32>,
+    /// Their name, likewise.
+    pub who: Option<String>,
+    /// What it is, likewise.
+    pub what: Option<String>,
+    /// In the file that everybody may read: how many users it stands for.
+    #[serde(default)]
+    pub count: Option<u64>,
+}
+
+/// One keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeepView {
+    /// Whose; nothing in the file that everybody may read.
+    pub uid: Option<u32>,
+    /// Their name, likewise.
+    pub who: Option<String>,
+    /// Why, likewise.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Option<String>,
+    /// Until when at the latest.
+    pub until: Option<String>,
+    /// It ends with a command.
+    pub command: bool,
+}
+
+/// Something that would be lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RiskView {
+    /// What kind.
+    pub kind: String,
+    /// Whose; nothing in the file that everybody may read.
+    pub uid: Option<u32>,
+    /// Their name, likewise.
+    pub who: Option<String>,
+    /// How many, or how many bytes.
+    pub value: f64,
+    /// The unit.
+    pub unit: String,
+    /// What it is; nothing in the file that everybody may read.
+    pub what: Option<String>,
+    /// In the file that everybody may read: how many users it stands for.
+    #[serde(default)]
+    pub count: Option<u64>,
+}
+
+/// The announcement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaveView {
+    /// Its number.
+    pub epoch: u64,
+    /// When it was made.
+    pub announced_at: Option<String>,
+    /// Before that nothing acts on it; nothing when that is past.
+    pub until: Option<String>,
+    /// It is past.
+    pub due: bool,
+    /// The VM's protection was given up on it.
+    pub committed: bool,
+}
+
+/// What one user is told of their own.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OwnIdle {
+    /// Their evidence.
+    pub sources: Vec<SourceView>,
+    /// Their keeps.
+    pub keeps: Vec<KeepView>,
+    /// What of theirs would be lost.
+    pub at_risk: Vec<RiskView>,
+}
+
+/// What everybody may read: how many, and never who or what.
+pub fn public(view: &IdleView) -> IdleView {
+    let mut sources: Vec<SourceView> = Vec::new();
+    for source in &view.sources {
+        // That a source cannot be read is nobody's secret.
+        if source.state == State::Unknown && source.uid.is_none() {
+            sources.push(source.clone());
+            continue;
+        }
+        let same = |s: &&mut SourceView| s.name == source.name && s.state == source.state;
+        let count = source.count.unwrap_or(1);
+        match sources.iter_mut().find(same) {
+            Some(seen) => {
+                seen.count = Some(seen.count.unwrap_or(0) + count);
+                seen.last_busy = seen.last_busy.clone().max(source.last_busy.clone());
+                seen.until = seen.until.clone().max(source.until.clone());
+                (seen.observed, seen.since) = (None, None);
+            }
+            None => sources.push(SourceView { uid: None, who: None, what: None, count: Some(count), ..source.clone() }),
+        }
+    }
+    let mut risks: BTreeMap<&str, RiskView> = BTreeMap::new();
+    for risk in &view.at_risk {
+        let sum = risks.entry(&risk.kind).or_insert_with(|| RiskView {
+            uid: None,
+            who: None,
+            what: None,
+            value: 0.0,
+            count: Some(0),
+            ..risk.clone()
+        });
+        sum.value += risk.value;
+        sum.count = sum.count.map(|n| n + risk.count.unwrap_or(1));
+    }
+    let keeps = view.keeps.iter().map(|k| KeepView { uid: None, who: None, reason: None, ..k.clone() });
+    IdleView { keeps: keeps.collect(), at_risk: risks.into_values().collect(), sources, ..view.clone() }
+}
+
+/// Whether two views tell the same. What every look measures anew is not compared.
+pub fn tells_the_same(a: &IdleView, b: &IdleView) -> bool {
+    let sources = |v: &IdleView| v.sources.iter().map(|s| (s.name.clone(), s.uid, s.state)).collect::<BTreeSet<_>>();
+    let risks = |v: &IdleView| v.at_risk.iter().map(|r| (r.kind.clone(), r.uid)).collect::<BTreeSet<_>>();
+    // Times are told by a clock that is set from time to time.
+    let told = |l: &LeaveView| (l.epoch, l.due, l.committed);
+    let keeps = |v: &IdleView| v.keeps.iter().map(|k| (k.uid, k.reason.clone(), k.command)).collect::<Vec<_>>();
+    a.verdict == b.verdict
+        && a.leave.as_ref().map(told) == b.leave.as_ref().map(told)
+        && keeps(a) == keeps(b)
+        && sources(a) == sources(b)
+        && risks(a) == risks(b)
+}
+
+/// What `uid` is told of their own.
+pub fn own(view: &IdleView, uid: u32) -> OwnIdle {
+    OwnIdle {
+        sources: view.sources.iter().filter(|s| s.uid == Some(uid)).cloned().collect(),
+        keeps: view.keeps.iter().filter(|k| k.uid == Some(uid)).cloned().collect(),
+        at_risk: view.at_risk.iter().filter(|r| r.uid == Some(uid)).cloned().collect(),
+    }
+}
+
+/// The public view with the reader's own rows before those of the others, who are counted without them.
+pub fn with_own(view: &IdleView, own: &OwnIdle) -> IdleView {
+    let mut sources = own.sources.clone();
+    for source in &view.sources {
+        let mine = own.sources.iter().filter(|s| s.name == source.name && s.state == source.state).count() as u64;
+        match source.count.map(|count| count.saturating_sub(mine)) {
+            Some(0) => {}
+            count => sources.push(SourceView { count, ..source.clone() }),
+        }
+    }
+    let mut at_risk = own.at_risk.clone();
+    for risk in &view.at_risk {
+        let mine: Vec<_> = own.at_risk.iter().filter(|r| r.kind == risk.kind).collect();
+        let count = risk.count.map(|count| count.saturating_sub(mine.len() as u64));
+        let value = (risk.value - mine.iter().map(|r| r.value).sum::<f64>()).max(0.0);
+        if count != Some(0) {
+            at_risk.push(RiskView { count, value, ..risk.clone() });
+        }
+    }
+    // The public keeps have no owner: the reader's own are told by when they began.
+    let mut keeps = own.keeps.clone();
+    let is_own = |k: &&KeepView| own.keeps.iter().any(|o| (&o.since, &o.until) == (&k.since, &k.until));
+    keeps.extend(view.keeps.iter().filter(|k| !is_own(k)).cloned());
+    IdleView { sources, at_risk, keeps, ..view.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{idle, source};
+    use super::*;
+
+    #[test]
+    fn everybody_sees_how_many_and_nobody_who() {
+        let view = idle();
+        let public = public(&view);
+        let json = serde_json::to_string(&public).unwrap();
+        for secret in ["alice", "bob", "1001", "train.py", "analysis", "night"] {
+            assert!(!json.contains(secret), "{secret} in {json}");
+        }
+        let counts: Vec<_> = public.sources.iter().map(|s| (s.name.as_str(), s.count)).collect();
+        assert_eq!(counts, [("cpu", Some(1)), ("typing", Some(1))]);
+        assert_eq!(super::public(&public), public, "twice is once");
+    }
+
+    #[test]
+    fn ones_own_is_shown_and_counted_once() {
+        let mut view = idle();
+        view.sources.push(source("cpu", 1002, "bob"));
+        let own = own(&view, 1001);
+        assert_eq!(own.sources.len(), 1);
+        let mine = with_own(&public(&view), &own);
+        let rows: Vec<_> = mine.sources.iter().map(|s| (s.name.as_str(), s.who.as_deref(), s.count)).collect();
+        assert_eq!(rows, [("cpu", Some("alice"), None), ("cpu", None, Some(1)), ("typing", None, Some(1))]);
+        assert_eq!(mine.keeps.len(), view.keeps.len());
+    }
+}

@@ -1,0 +1,275 @@
+//! Whether the VM is in use, and what would be lost, as a person reads it.
+
+use super::super::idle::{IdleView, KeepView, RiskView, SourceView};
+use super::super::model::Status;
+use super::super::page::{BEHIND_MARK, COLUMN, Mark, Page, visible};
+use super::{Context, View, heading, whole};
+use crate::idle::model::{State, Verdict};
+use crate::status::age::lasting;
+use crate::status::duration::{ago, humane};
+use std::time::Duration;
+
+/// Most rows of evidence in the status; the others are counted.
+const MOST_ROWS: usize = 12;
+/// Where a row's evidence begins.
+const KIND: usize = 11;
+
+/// The text of `dsvm-agent idle`: all that is known.
+pub fn render_idle(status: &Status, view: &IdleView, ctx: &Context) -> String {
+    let mut page = View { status, ctx, page: Page::new(ctx) };
+    page.used(view, true);
+    let problems = status.problems.iter().filter(|p| p.problem.code.starts_with("idle."));
+    for problem in problems {
+        page.problem(&heading(""), COLUMN, problem, None);
+    }
+    page.page.finish()
+}
+
+impl View<'_> {
+    /// Whether it is used, by whom, and what would be lost. `all`: with everything that is quiet, thresholds and times.
+    pub(super) fn used(&mut self, view: &IdleView, all: bool) {
+        let (mark, text) = self.verdict(view);
+        let lead = format!("{}{} ", heading("in use"), self.page.mark(mark));
+        self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &text);
+        if let Some(leave) = &view.leave {
+            let text = match (leave.committed, leave.due, leave.until.as_deref().and_then(|at| self.ahead(at))) {
+                (true, ..) => "Its protection is given up: it may go at any time.".to_owned(),
+                (false, true, _) | (false, false, None) => {
+                    "It was announced that it may go. To keep it: dsvm-agent keep 2h".to_owned()
+                }
+                (false, false, Some(left)) => {
+                    format!("In {} this VM may go. To keep it: dsvm-agent keep 2h", whole(humane(left)))
+                }
+            };
+            self.page.paragraph(&" ".repeat(COLUMN + BEHIND_MARK), COLUMN + BEHIND_MARK, &text);
+        }
+        for keep in &view.keeps {
+            self.keep(keep);
+        }
+        let shown = |s: &&SourceView| all || s.state != State::Quiet || self.counts_still(s);
+        let rows: Vec<&SourceView> = view.sources.iter().filter(|s| s.name != "keep").filter(shown).collect();
+        let most = if all { usize::MAX } else { MOST_ROWS };
+        for source in rows.iter().take(most) {
+            self.source(source, view, all);
+        }
+        if rows.len() > most {
+            let more = format!("and {} more: dsvm-agent idle", rows.len() - most);
+            self.page.paragraph(&" ".repeat(COLUMN), COLUMN, &more);
+        }
+        for (number, risk) in view.at_risk.iter().enumerate() {
+            self.risk(if number == 0 { "at risk" } else { "" }, risk);
+        }
+    }
+
+    /// The first line: the verdict in words.
+    fn verdict(&self, view: &IdleView) -> (Mark, String) {
+        let lasts = view.since.as_deref().and_then(|s| self.lasts(s)).unwrap_or_default();
+        let quiet = view.last_busy.as_deref().and_then(|s| self.lasts(s));
+        let quiet = quiet.map_or("not used since it is looked at".to_owned(), |q| format!("not used for {q}"));
+        let needed = whole(humane(Duration::from_secs(view.needed_s)));
+        let left = view.idle_at.as_deref().and_then(|at| self.ahead(at)).map(|d| whole(humane(d)));
+        match view.verdict {
+            Verdict::Starting => {
+                let left = left.map(|left| format!(" Not before {left} from now.")).unwrap_or_default();
+                (Mark::Wait, format!("it was started only just: nothing is said yet.{left}"))
+            }
+            Verdict::Kept => {
+                let left = left.map(|left| format!(", for {left} at least")).unwrap_or_default();
+                (Mark::Good, format!("kept{left}"))
+            }
+            Verdict::Busy => {
+                let stretched = if view.needed_s > view.after_s { ", since memory is held" } else { "" };
+                (Mark::Good, format!("for {lasts}. {needed} after the last of these ends{stretched}, this VM may go."))
+            }
+            Verdict::Unknown => (Mark::Bad, format!("not known for {lasts}: it counts as used.")),
+            Verdict::Quiet => match left {
+                Some(left) => (Mark::Wait, format!("{quiet}. After {needed} this VM may go: in {left}.")),
+                None => (Mark::Wait, format!("{quiet}. After {needed} this VM may go.")),
+            },
+            Verdict::Idle => (Mark::Wait, format!("{quiet}: this VM may go.")),
+        }
+    }
+
+    fn keep(&mut self, keep: &KeepView) {
+        let who = self.page.clean(keep.who.as_deref().unwrap_or("somebody"));
+        let until = keep.until.as_deref().and_then(|at| self.ahead(at)).map(|left| whole(humane(left)));
+        let until = until.map(|left| format!("for {left} more")).unwrap_or_default();
+        let command = if keep.command { ", or until a command ends" } else { "" };
+        let reason = keep.reason.as_deref().map(|r| format!("   {}", self.page.clean(r))).unwrap_or_default();
+        let lead = self.row(&who, "keep");
+        self.page.paragraph(&lead, COLUMN + KIND, &format!("{until}{command}{reason}"));
+    }
+
+    fn source(&mut self, source: &SourceView, view: &IdleView, all: bool) {
+        let who = self.whose(source.who.as_deref(), source.count);
+        let lead = self.row(&who, &source.name);
+        let mut parts = Vec::new();
+        match (source.state, source.observed) {
+            (State::Unknown, _) => parts.push("cannot be read".to_owned()),
+            (_, Some(observed)) => {
+                let over = whole(humane(Duration::from_secs(view.window_s)));
+                let averaged = matches!(source.unit.as_str(), "cores" | "bytes/min");
+                let over = if averaged { format!(" over {over}") } else { String::new() };
+                let limit = match source.threshold.filter(|_| all) {
+                    Some(threshold) => format!(" (counts from {})", amount(threshold, &source.unit)),
+                    None => String::new(),
+                };
+                parts.push(format!("{}{over}{limit}", amount(observed, &source.unit)));
+            }
+            _ => {}
+        }
+        parts.extend(source.what.as_deref().map(|what| self.page.clean(what)));
+        let when = source.last_busy.as_deref().and_then(|at| lasting(at, &self.status.agent, &self.ctx.now));
+        let lately = Duration::from_secs(60);
+        match source.state {
+            State::Unknown => {
+                parts.extend(source.since.as_deref().and_then(|s| self.lasts(s)).map(|lasts| format!("for {lasts}")))
+            }
+            State::Busy if when.is_some_and(|when| when < lately) => parts.push("now".to_owned()),
+            _ => parts.extend(when.map(|when| whole(ago(when)))),
+        }
+        let until = source.until.as_deref().filter(|_| all && source.state != State::Unknown);
+        if let Some(left) = until.and_then(|at| self.ahead(at)) {
+            parts.push(format!("counts for {} more", whole(humane(left))));
+        }
+        self.page.paragraph(&lead, COLUMN + KIND, &parts.join("   "));
+    }
+
+    fn risk(&mut self, head: &str, risk: &RiskView) {
+        let who = self.whose(risk.who.as_deref(), risk.count);
+        let count = |one: &str, many: &str| {
+            let n = risk.value.round().max(0.0);
+            if n < 2.0 { format!("{n} {one}") } else { format!("{n} {many}") }
+        };
+        let text = match risk.kind.as_str() {
+            "kernels" => count("kernel", "kernels"),
+            "stopped" => count("stopped job", "stopped jobs"),
+            "due" => count("job that is due later", "jobs that are due later"),
+            "memory" => format!("{} in memory", amount(risk.value, "bytes")),
+            "gpu-memory" => format!("{} on the GPU", amount(risk.value, "bytes")),
+            other => format!("{} {}", amount(risk.value, &risk.unit), self.page.clean(other)),
+        };
+        let what = risk.what.as_deref().map(|what| format!("   {}", self.page.clean(what))).unwrap_or_default();
+        let lead = format!("{}{who}", heading(head));
+        let lead = format!("{lead}{}", " ".repeat((COLUMN + KIND).saturating_sub(visible(&lead)).max(1)));
+        self.page.paragraph(&lead, COLUMN + KIND, &format!("{text}{what}"));
+    }
+
+    /// `  alice      cpu      `
+    fn row(&self, who: &str, kind: &str) -> String {
+        let lead = format!("  {who}{}", " ".repeat((COLUMN - 2).saturating_sub(visible(who)).max(1)));
+        format!("{lead}{kind}{}", " ".repeat(KIND.saturating_sub(visible(kind)).max(1)))
+    }
+
+    fn whose(&self, who: Option<&str>, count: Option<u64>) -> String {
+        match (who, count) {
+            (Some(who), _) => self.page.clean(who),
+            (None, Some(count)) if count > 1 => format!("{count} users"),
+            (None, Some(_)) => "one user".to_owned(),
+            (None, None) => "-".to_owned(),
+        }
+    }
+
+    /// Whether quiet evidence still keeps the VM.
+    fn counts_still(&self, source: &SourceView) -> bool {
+        source.until.as_deref().is_some_and(|at| self.ahead(at).is_some())
+    }
+
+    /// How far a time lies ahead; nothing when it is past or cannot be told.
+    fn ahead(&self, at: &str) -> Option<Duration> {
+        let agent = &self.status.agent;
+        let age = lasting(&agent.pass_at, agent, &self.ctx.now)?;
+        let then = humantime::parse_rfc3339(at).ok()?;
+        let looked = humantime::parse_rfc3339(&agent.pass_at).ok()?;
+        then.duration_since(looked).ok()?.checked_sub(age).filter(|left| !left.is_zero())
+    }
+}
+
+/// An amount with its unit.
+fn amount(value: f64, unit: &str) -> String {
+    match unit {
+        "bytes" | "bytes/min" => {
+            let per = unit.strip_prefix("bytes").unwrap_or_default();
+            let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+            match units.iter().find(|(size, _)| value >= *size as f64) {
+                Some((size, name)) => whole(format!("{:.1} {name}{per}", value / *size as f64)),
+                None => whole(format!("{value:.0} B{per}")),
+            }
+        }
+        "s" => whole(humane(Duration::try_from_secs_f64(value).unwrap_or_default())),
+        "cores" if value < 0.1 => whole(format!("{value:.2} cores")),
+        _ => whole(format!("{value:.1} {unit}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::fixtures;
+    use super::*;
+    use crate::status::idle::LeaveView;
+
+    fn context() -> Context {
+        Context {
+            now: fixtures::moment(),
+            width: Some(112),
+            colour: false,
+            symbols: true,
+            unicode: true,
+            home: None,
+            is_root: true,
+        }
+    }
+
+    #[test]
+    fn root_sees_who_uses_it_and_what_would_be_lost() {
+        let text = render_idle(&fixtures::status(), &fixtures::idle(), &context());
+        assert_eq!(
+            text,
+            "\
+in use     ✔ for 65 min. 60 min after the last of these ends, this VM may go.
+  alice    keep       for 7 h 59 min more   the night
+  alice    cpu        1.9 cores over 5 min (counts from 0.05 cores)   python train.py (tmux)   now   counts for
+                      59 min more
+  bob      typing     pts/2   4 min ago   counts for 59 min more
+at risk    alice      2 kernels   analysis.ipynb
+"
+        );
+    }
+
+    #[test]
+    fn every_verdict_is_said_in_words() {
+        let status = fixtures::status();
+        let mut view = fixtures::idle();
+        view.keeps.clear();
+        view.idle_at = Some("2026-03-04T12:48:04Z".to_owned());
+        for (verdict, says) in [
+            (Verdict::Starting, "started only just"),
+            (Verdict::Kept, "kept, for 48 min at least"),
+            (Verdict::Unknown, "not known for 65 min: it counts as used."),
+            (Verdict::Quiet, "not used for 4 s. After 60 min this VM may go: in 48 min."),
+            (Verdict::Idle, "not used for 4 s: this VM may go."),
+        ] {
+            let text = render_idle(&status, &IdleView { verdict, ..view.clone() }, &context());
+            let text = text.replace('\u{a0}', " ");
+            assert!(text.contains(says), "{text}");
+        }
+        let leave = LeaveView {
+            epoch: 1,
+            announced_at: None,
+            until: Some("2026-03-04T12:15:04Z".to_owned()),
+            due: false,
+            committed: false,
+        };
+        let text = render_idle(&status, &IdleView { leave: Some(leave), ..view }, &context());
+        assert!(text.contains("In 15 min this VM may go. To keep it: dsvm-agent keep 2h"), "{text}");
+    }
+
+    #[test]
+    fn what_users_wrote_does_not_act_on_terminals() {
+        let mut view = fixtures::idle();
+        view.sources[0].what = Some("a\u{1b}[2Jb\nin use".to_owned());
+        view.keeps[0].reason = Some("\u{202e}x".to_owned());
+        let text = render_idle(&fixtures::status(), &view, &context());
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}') && text.matches("in use").count() == 2);
+    }
+}
