@@ -246,10 +246,10 @@ impl Job {
             }
             // SYS_ADMIN clears the kernel's cache of names, NET_ADMIN closes connections.
             Job::Heal { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN),
-            Job::Trial { .. } | Job::Rekey { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
+            Job::Rekey { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
             // cifs opens its socket with the mounter's rights; NFS may want a low port.
             // Why a mount failed stands in the kernel's log.
-            Job::MountRoot { .. } | Job::Attach { .. } => {
+            Job::MountRoot { .. } | Job::Attach { .. } | Job::Trial { .. } => {
                 Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SYSLOG)
             }
             Job::Examine { what } => match what {

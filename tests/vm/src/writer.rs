@@ -172,6 +172,19 @@ impl<'a> Watched<'a> {
         std::iter::once(from).chain(times.iter().copied()).zip(times.iter()).map(|(a, b)| b - a).fold(0.0, f64::max)
     }
 
+    /// Compares every byte that a writer noted with what the server has.
+    #[track_caller]
+    pub fn compare(&self, server: &FileServer, mode: &str) {
+        let count = self.notes(mode).iter().filter(|(_, text)| is_block(text)).count();
+        server.put(COMPARE, "/tmp/compare.py", 0o644);
+        // What was closed without being flushed may still be on its way.
+        wait_for("every byte arrived", Duration::from_secs(30), || {
+            let compared = server.sh(&format!("python3 /tmp/compare.py /srv/share/notebooks/alice/{mode} {count}"));
+            println!("{mode}: blocks lost or wrong: {compared}");
+            compared.starts_with("0 of")
+        });
+    }
+
     /// Ends the writers and compares every byte with what they noted. Returns what errors they met.
     #[track_caller]
     pub fn finish(self, server: &FileServer) -> Vec<String> {
@@ -186,18 +199,9 @@ impl<'a> Watched<'a> {
                     .last()
                     .is_some_and(|(_, text)| text.starts_with("ended") || mode == "open" && text.starts_with("error"))
             });
-            let notes = self.notes(mode);
-            let count = notes.iter().filter(|(_, text)| is_block(text)).count();
-            errors
-                .extend(notes.iter().filter(|(_, t)| t.starts_with("error")).map(|(at, t)| format!("{mode} {at} {t}")));
-            server.put(COMPARE, "/tmp/compare.py", 0o644);
-            let mut compared = String::new();
-            // What was closed without being flushed may still be on its way.
-            wait_for("every byte arrived", Duration::from_secs(30), || {
-                compared = server.sh(&format!("python3 /tmp/compare.py /srv/share/notebooks/alice/{mode} {count}"));
-                println!("{mode}: blocks lost or wrong: {compared}");
-                compared.starts_with("0 of")
-            });
+            let refused = self.notes(mode).into_iter().filter(|(_, text)| text.starts_with("error"));
+            errors.extend(refused.map(|(at, text)| format!("{mode} {at} {text}")));
+            self.compare(server, mode);
         }
         self.guest.sh("systemctl stop recorder; rm -f /tmp/stop");
         errors

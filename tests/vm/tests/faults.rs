@@ -16,7 +16,6 @@ struct Faults<'a> {
     server: &'a FileServer,
     guest: &'a Guest,
     watched: &'a Watched<'a>,
-    quick: f64,
     rows: Vec<(String, Seen)>,
 }
 
@@ -26,12 +25,9 @@ fn is_well(line: &str) -> bool {
 
 impl<'a> Faults<'a> {
     fn new(server: &'a FileServer, guest: &'a Guest, watched: &'a Watched<'a>) -> Self {
-        let mut faults = Self { server, guest, watched, quick: 0.0, rows: Vec::new() };
-        // The first of each loads what the others find loaded.
-        faults.answers();
-        faults.quick = faults.answers();
-        println!("status, plan and bob's log-in take {:.1} s while all is well", faults.quick);
-        faults
+        // Whoever asks first loads what others find loaded.
+        guest.log_in("bob", "dsvm-agent status").ok();
+        Self { server, guest, watched, rows: Vec::new() }
     }
 
     /// How long the agent's answers and somebody else's log-in take together.
@@ -63,10 +59,6 @@ impl<'a> Faults<'a> {
             self.watched.said(&format!("{name}: {codes:?}"), from, LATE, is)
         });
         println!("{}", self.guest.ssh("dsvm-agent status").stdout);
-        if !codes.is_empty() {
-            let quick = self.answers();
-            assert!(quick < 5.0 * self.quick + 20.0, "{name}: {quick} s instead of {}", self.quick);
-        }
         let says = self.watched.says();
         let over = self.watched.now();
         end(self.server, self.guest);
@@ -120,14 +112,23 @@ fn an_outage_costs_no_byte_and_heals_by_itself() {
     let mounted = guest.sh("grep notebooks/alice /proc/self/mountinfo | cut -d' ' -f1");
     let mut faults = Faults::new(&server, &guest, &watched);
     const AWAY: &[&str] = &["share.hung", "share.unreachable"];
-    faults.fault("packets lost silently", AWAY, |s, _| s.drop_silently(), |s, _| s.undrop());
-    faults.fault("server killed", AWAY, |s, _| s.kill_smb(), |s, _| s.start_smb());
-    let restarted = |s: &FileServer, g: &Guest| {
-        s.stop();
+    let well = faults.answers();
+    let dead = |s: &FileServer, g: &Guest| {
+        s.drop_silently();
+        watched.said("nobody answers", watched.now(), LATE, |line| AWAY.iter().any(|code| line.contains(code)));
+        let now = Faults::new(s, g, &watched).answers();
+        // A ratio, and room for a machine that is busy with something else.
+        assert!(now < 5.0 * well + 30.0, "{now} s while the server is dead instead of {well}");
+        // Longer than a minute: that is where the kernel's own patience begins to show.
+        std::thread::sleep(Duration::from_secs(40));
+    };
+    faults.fault("packets lost silently", AWAY, dead, |s, _| s.undrop());
+    let killed = |s: &FileServer, g: &Guest| {
+        s.kill_smb();
         let restart = g.ssh_within("systemctl restart dsvm-agent", Duration::from_secs(60));
         assert!(restart.success(), "{restart}");
     };
-    faults.fault("refused, agent restarted", AWAY, restarted, |s, _| s.start_smb());
+    faults.fault("killed, refuses; agent restarted", AWAY, killed, |s, _| s.start_smb());
     let slow = |s: &FileServer, g: &Guest| {
         s.delay(2000);
         wait_for("the status says how slow it is", LATE, || {
@@ -149,8 +150,9 @@ fn an_outage_costs_no_byte_and_heals_by_itself() {
 }
 
 #[test]
-fn a_refusal_is_named_and_heals_by_itself() {
-    let scenario = Scenario::new("a_refusal_is_named_and_heals_by_itself");
+fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
+    use vm::server::{ACCOUNT, KEY, KEY2};
+    let scenario = Scenario::new("a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
     server.own_disk(64);
     guest.configure_smb();
@@ -167,55 +169,34 @@ fn a_refusal_is_named_and_heals_by_itself() {
         |s, _| s.encrypts(false),
         |s, _| s.encrypts(true),
     );
-    faults.table("refusals");
-    let errors = watched.finish(&server);
-    println!("alice was told of {} refused saves", errors.len());
-    guard_is_empty(&guest);
-}
 
-#[test]
-fn a_key_that_changes_is_taken_by_what_is_mounted() {
-    key_changes(Suite::Trixie);
-}
-
-fn key_changes(suite: Suite) {
-    use vm::server::{ACCOUNT, KEY, KEY2};
-    let name = format!("a_key_that_changes-{suite}");
-    let scenario = Scenario::new(&name);
-    let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm_of(suite, "vm1", Service::Running));
-    guest.configure_smb();
-    guest.wait_ready();
-    guest.stay_logged_in("alice");
-    let watched = Watched::start(&guest, false);
+    // Keys: first as it goes wrong, then as it is done well.
     let key_file = |key: &str| {
         guest.put(format!("username={ACCOUNT}\npassword={key}\n"), "/etc/dsvm-agent/share.key", 0o600);
     };
     let options = || guest.sh("grep -E 'notebooks/alice|share/root' /proc/self/mountinfo | sed 's/addr=[^,]*//'");
     let before = options();
-    let mut faults = Faults::new(&server, &guest, &watched);
     let changed = |s: &FileServer, _: &Guest| {
         s.change_key(KEY2);
         s.drop_sessions();
     };
     faults.fault("key regenerated", &["share.key-refused"], changed, |_, _| key_file(KEY2));
-    if suite == Suite::Trixie {
-        // As it is done well: the next key is made known before the present one goes, and nobody notices.
-        let given = || guest.sh("sha256sum /run/dsvm-agent/share/keys");
-        let old = given();
-        key_file(&format!("{KEY2}\npassword2={KEY}"));
-        wait_for("what is mounted has both keys", LATE, || given() != old);
-        let refused = watched.notes("saved").iter().filter(|(_, t)| t.starts_with("error")).count();
-        let announced = |s: &FileServer, _: &Guest| {
-            s.change_key(KEY);
-            s.drop_sessions();
-        };
-        faults.fault("key regenerated, next one known", &[], announced, |_, _| {});
-        // The kernel tells the first call after a session was dropped that it was (EHOSTDOWN or EBADF), and no other.
-        let now = watched.notes("saved").iter().filter(|(_, t)| t.starts_with("error")).count();
-        assert!(now <= refused + 1, "{:?}", watched.notes("saved"));
-        assert_eq!(options(), before, "the same mounts with the same options");
-    }
-    faults.table(&format!("keys on {suite}"));
+    // The next key is made known before the present one goes, and nobody notices.
+    let given = || guest.sh("sha256sum /run/dsvm-agent/share/keys");
+    let old = given();
+    key_file(&format!("{KEY2}\npassword2={KEY}"));
+    wait_for("what is mounted has both keys", LATE, || given() != old);
+    let refused = watched.notes("saved").iter().filter(|(_, t)| t.starts_with("error")).count();
+    let announced = |s: &FileServer, _: &Guest| {
+        s.change_key(KEY);
+        s.drop_sessions();
+    };
+    faults.fault("key regenerated, next one known", &[], announced, |_, _| {});
+    // The kernel tells the first call after a session was dropped that it was (EHOSTDOWN or EBADF), and no other.
+    let now = watched.notes("saved").iter().filter(|(_, t)| t.starts_with("error")).count();
+    assert!(now <= refused + 1, "{:?}", watched.notes("saved"));
+    assert_eq!(options(), before, "the same mounts with the same options");
+    faults.table("refusals");
     let errors = watched.finish(&server);
     println!("alice was told of {} refused saves", errors.len());
     for path in ["/datamnt/dsvmshare/notebooks/alice/saved", "/run/dsvm-agent/share/root"] {
@@ -224,5 +205,67 @@ fn key_changes(suite: Suite) {
             "{path}"
         );
     }
+    guard_is_empty(&guest);
+}
+
+/// Ten minutes: longer than the kernel's patience, and than any cache lasts.
+#[test]
+#[ignore = "long: a server that is dead for ten minutes; a quarter of an hour"]
+fn ten_minutes_without_a_server_cost_no_byte() {
+    let scenario = Scenario::new("ten_minutes_without_a_server_cost_no_byte");
+    let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
+    guest.configure_smb();
+    guest.wait_ready();
+    guest.stay_logged_in("alice");
+    let watched = Watched::start(&guest, true);
+    let mut faults = Faults::new(&server, &guest, &watched);
+    let dead = |s: &FileServer, _: &Guest| {
+        s.drop_silently();
+        std::thread::sleep(Duration::from_secs(600));
+    };
+    faults.fault("ten minutes of silence", &["share.hung", "share.unreachable"], dead, |s, _| s.undrop());
+    faults.table("a long outage");
+    let errors = watched.finish(&server);
+    println!("errors: {errors:?}");
+    assert!(errors.iter().all(|e| e.starts_with("saved ") && e.contains(" error 9 ")), "{errors:?}");
+    guard_is_empty(&guest);
+}
+
+/// Linux 6.1 gives no new key to what is mounted: it is mounted anew as soon as nobody uses it, and that is said.
+#[test]
+fn an_older_kernel_mounts_anew_what_nobody_uses() {
+    use vm::server::{ACCOUNT, KEY2};
+    let scenario = Scenario::new("an_older_kernel_mounts_anew_what_nobody_uses");
+    let (server, guest) =
+        together(|| scenario.file_server(), || scenario.agent_vm_of(Suite::Bookworm, "vm1", Service::Running));
+    guest.configure_smb();
+    guest.wait_ready();
+    guest.stay_logged_in("bob");
+    guest.stay_logged_in("alice");
+    let watched = Watched::start(&guest, false);
+    let id = |user: &str| guest.sh(&format!("grep notebooks/{user} /proc/self/mountinfo | cut -d' ' -f1"));
+    wait_for("bob has his notebooks", LATE, || !id("bob").is_empty());
+    let alices = id("alice");
+    let from = watched.now();
+    server.change_key(KEY2);
+    guest.put(format!("username={ACCOUNT}\npassword={KEY2}\n"), "/etc/dsvm-agent/share.key", 0o600);
+    let (said, _) = watched.said("who keeps the old key", from, LATE, |line| line.contains("share.key-old"));
+    let status = guest.ssh("dsvm-agent status").stdout;
+    println!("said after {:.1} s:\n{status}", said - from);
+    assert!(status.contains("notebooks/alice") && !status.contains("notebooks/bob"), "{status}");
+    assert_eq!(id("alice"), alices, "under her nothing is unmounted");
+    watched.saved(watched.now(), LATE);
+    server.drop_sessions();
+    // Nobody has the old key any more but she: a number of a mount is used again at once, and proves nothing.
+    wait_for("bob saves", LATE, || guest.as_user("bob", "echo fresh >~/notebooks/remote/fresh").success());
+    assert_eq!(server.read("notebooks/bob/fresh"), b"fresh\n");
+
+    // She stops: what she has open waits for a server that refuses her, and ends when it is told to.
+    let over = watched.now();
+    guest.sh("pkill -KILL -u alice -f numbers.py");
+    let (well, _) = watched.said("nobody keeps the old key", over, LATE, is_well);
+    println!("well {:.1} s after she stopped", well - over);
+    wait_for("she saves again", LATE, || guest.as_user("alice", "echo fresh >~/notebooks/remote/fresh").success());
+    watched.compare(&server, "saved");
     guard_is_empty(&guest);
 }
