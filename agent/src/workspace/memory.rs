@@ -11,6 +11,9 @@ use std::time::Duration;
 /// So many bytes of names are asked for: three quarters of what a message to a worker may have.
 const NAMED: usize = 96 * 1024;
 
+/// So often a home that is missing is looked for: for five minutes, since an account comes before its home.
+const HOMELESS: u32 = 6;
+
 /// One user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -203,7 +206,11 @@ impl Record {
 
     /// Whether the link wants a look: never seen right, or long ago and the user is here.
     pub fn wants_link(&self, present: bool, now: Duration) -> bool {
-        self.due(Topic::Link, now) && (self.look || self.linked.is_none_or(|at| present && now >= at + LOOK_AGAIN))
+        // A home that is not there after minutes comes with the first log-in: thousands of accounts may have none.
+        let homeless = self.troubles.get(&Topic::Link).is_some_and(|t| t.problem.is_none() && t.failures >= HOMELESS);
+        self.due(Topic::Link, now)
+            && (self.look || present || !homeless)
+            && (self.look || self.linked.is_none_or(|at| present && now >= at + LOOK_AGAIN))
     }
 
     /// Somebody waits for this user: everything is tried again at once.

@@ -203,6 +203,23 @@ fn kind(step: &Step) -> &'static str {
 }
 
 #[test]
+fn a_home_that_never_comes_is_looked_for_when_its_user_does() {
+    let mut memory = memory();
+    let alice = memory.users.get_mut("alice").unwrap();
+    alice.linked = None;
+    let mut now = NOW;
+    let mut looks = 0;
+    while alice.wants_link(false, now) && looks < 100 {
+        alice.link("notebooks/remote", &Link::NoHome, now, 0);
+        (looks, now) = (looks + 1, now + Duration::from_secs(400));
+    }
+    assert!((3..10).contains(&looks), "{looks}");
+    assert!(!alice.wants_link(false, now + Duration::from_secs(100_000)) && alice.wants_link(true, now));
+    alice.hurry(now);
+    assert!(alice.wants_link(false, now));
+}
+
+#[test]
 fn what_root_may_not_make_its_user_makes_at_once_and_then_it_is_said() {
     let mut memory = memory();
     let alice = memory.users.get_mut("alice").unwrap();
