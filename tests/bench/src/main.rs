@@ -13,6 +13,7 @@ mod place;
 mod size;
 mod start;
 mod table;
+mod work;
 
 /// What is measured, and how long.
 #[derive(Debug, Parser)]
@@ -41,6 +42,8 @@ fn main() {
     rows.extend(idle::measure(&guest, options.idle));
     eprintln!("bench: asking, {} times each …", options.asks);
     rows.extend(answer::measure(&guest, options.asks));
+    eprintln!("bench: notebooks over SMB and NFS, 1 ms each way …");
+    rows.extend(work::measure(&guest, &server, options.starts));
     println!("{}", place::describe(&guest));
     print!("{}", table::render(&rows));
 }

@@ -4,14 +4,17 @@ use vm::Guest;
 use vm::server::{ACCOUNT, HOST, KEY, SHARE};
 
 /// Where the scripts lie in the guest.
-pub const SCRIPTS: &str = "/root/bench";
+pub const SCRIPTS: &str = "/usr/local/lib/bench";
 
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 8] = [
     ("start", include_str!("guest/start.sh")),
     ("shared-mount", include_str!("guest/shared-mount.sh")),
     ("user-mounts", include_str!("guest/user-mounts.sh")),
     ("sample", include_str!("guest/sample.sh")),
     ("ask", include_str!("guest/ask.sh")),
+    ("notebook", include_str!("guest/notebook.py")),
+    ("login", include_str!("guest/login.py")),
+    ("mount-time", include_str!("guest/mount-time.sh")),
 ];
 
 /// When users' directories are mounted: the agent's setting.

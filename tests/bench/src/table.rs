@@ -16,6 +16,7 @@ pub enum Unit {
 impl Unit {
     fn show(self, value: f64) -> String {
         match self {
+            _ if value.is_nan() => "fails".to_owned(),
             Self::Milliseconds if value >= 100.0 => format!("{value:.0} ms"),
             Self::Milliseconds => format!("{value:.1} ms"),
             Self::Seconds => format!("{value:.2} s"),

@@ -5,7 +5,7 @@
 set -eu
 
 mkdir -p /bench/dsvmshare
-mount -t cifs "$(cat /root/bench/share)" /bench/dsvmshare \
+mount -t cifs "$(cat /usr/local/lib/bench/share)" /bench/dsvmshare \
     -o vers=3.1.1,seal,credentials=/etc/dsvm-agent/share.key,dir_mode=0777,file_mode=0777
 for user in alice bob carol; do
     mkdir -p "/bench/dsvmshare/notebooks/$user" "/home/$user/notebooks"

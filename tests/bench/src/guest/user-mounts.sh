@@ -2,7 +2,7 @@
 # What the agent's mounts would be by mount.cifs: one for itself, one for each of three users, with their rights.
 set -eu
 
-share=$(cat /root/bench/share)
+share=$(cat /usr/local/lib/bench/share)
 options=vers=3.1.1,seal,credentials=/etc/dsvm-agent/share.key,mfsymlinks,nobrl,actimeo=30,file_mode=0600,dir_mode=0700
 mkdir -p /bench/root
 mount -t cifs "$share" /bench/root -o "$options"
