@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Everything is looked at so often at least: what no trigger told of is found then. The status is renewed with it.
 pub const PERIOD: Duration = Duration::from_secs(60);
 /// How often it is looked who is here: not everybody who comes is announced.
-pub const PRESENCE: Duration = Duration::from_secs(15);
+pub const PRESENCE: Duration = Duration::from_secs(18);
 /// The launcher is told that the brain is alive so often at least: systemd waits for it for a minute.
 pub const ALIVE: Duration = Duration::from_secs(20);
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// How often the share is asked for a sign of life.
-pub const PROBE_EVERY: Duration = Duration::from_secs(15);
+pub const PROBE_EVERY: Duration = Duration::from_secs(18);
 /// How soon again after one that failed.
 pub const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// So many failed probes in a row make it hung: one may be a slow server.

@@ -34,7 +34,10 @@ impl Brain {
 
     /// Sees, if it is time, who is here; whether anybody came or went.
     pub(super) fn who_is_here(&mut self, now: Duration) -> bool {
-        if self.present.as_ref().is_some_and(|(at, _)| now + SLACK < *at + PRESENCE) {
+        // With a probe, if one is due about now: both then stay together, and the brain wakes up once for both.
+        let probe = self.engine.next_probe(now) <= SLACK;
+        let pause = if probe { PRESENCE / 2 } else { PRESENCE - SLACK };
+        if self.present.as_ref().is_some_and(|(at, _)| now < *at + pause) {
             return false;
         }
         // The brain's parent is the workers' too.
