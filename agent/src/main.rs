@@ -91,11 +91,17 @@ fn launch(config: &Path, mode: &[&str], service: bool, look_only: bool) -> Resul
     launcher::run(&launcher::Options { brain, config: absolute, service, look_only })
 }
 
-/// The log goes to standard error. Under systemd each line starts with its priority (sd-daemon(3)) and has no time,
-/// which the journal adds itself.
+/// The log goes to the journal where standard error leads there, and to standard error where not.
 fn log(quiet: bool) {
-    use dsvm_agent::cli::log::Lines;
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    use dsvm_agent::cli::log::{Journal, Lines, is_journal};
     let level = if quiet { tracing::Level::ERROR } else { tracing::Level::INFO };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level).event_format(Lines { journal }).init();
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let leads_there = rustix::fs::fstat(std::io::stderr()).is_ok_and(|f| is_journal(&stream, f.st_dev, f.st_ino));
+    let subscriber = tracing_subscriber::fmt().with_max_level(level);
+    match Journal::open() {
+        Ok(journal) if leads_there => {
+            subscriber.event_format(Lines { journal: true }).with_writer(std::sync::Arc::new(journal)).init();
+        }
+        _ => subscriber.event_format(Lines { journal: false }).with_writer(std::io::stderr).init(),
+    }
 }

@@ -1,34 +1,54 @@
-//! How a line of the log looks.
+//! How the log is written: to the journal in its own form, with fields that can be asked for, and anywhere else as a
+//! line of text.
 
 use crate::status::escape::{Charset, escape};
 use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One line for each event: the message, then its fields. What users wrote is escaped: a name must not be able to
-/// write a line of its own.
+/// Where journald takes entries (systemd's JOURNAL_NATIVE_PROTOCOL).
+const SOCKET: &str = "/run/systemd/journal/socket";
+
+/// The longest value of a field, in bytes: an entry must fit into one datagram.
+const LONGEST: usize = 4096;
+
+/// Whether `stream` (`$JOURNAL_STREAM`, "device:inode") says that the file of these numbers leads to the journal. It is
+/// inherited by processes whose standard error leads elsewhere (systemd.exec(5)).
+pub fn is_journal(stream: &str, device: u64, inode: u64) -> bool {
+    stream.split_once(':').is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
+}
+
+/// One entry for each event: the message, then its fields. What users wrote is escaped: a name must not be able to
+/// write a line, or a field, of its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines {
-    /// The journal reads it: the priority comes first, as `<4>` (sd-daemon(3)).
+    /// The journal reads it.
     pub journal: bool,
 }
 
 #[derive(Default)]
 struct Text {
     message: String,
-    fields: String,
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String cannot fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        match field.name() {
+            // Writing to a String cannot fail.
+            "message" => drop(write!(self.message, "{value:?}")),
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields.push((field.name(), value.to_owned()));
     }
 }
 
@@ -40,15 +60,123 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut text = Text::default();
         event.record(&mut text);
-        if self.journal {
-            let priority = match *event.metadata().level() {
-                Level::ERROR => 3,
-                Level::WARN => 4,
-                Level::INFO => 6,
-                _ => 7,
-            };
-            write!(out, "<{priority}>")?;
+        out.write_str(&if self.journal { native(&text, *event.metadata().level()) } else { line(&text) })
+    }
+}
+
+/// A line of text. Which kind of change it is helps only machines.
+fn line(text: &Text) -> String {
+    let fields = text.fields.iter().filter(|(name, _)| *name != "message_id");
+    let fields: String = fields.map(|(name, value)| format!(" {name}={value}")).collect();
+    format!("{}{}\n", escape(&text.message, Charset::Unicode), escape(&fields, Charset::Unicode))
+}
+
+/// A field on each line. Values have no line break after escaping, which is all that this form asks for. Fields of the
+/// agent's own begin with `DSVM_`.
+fn native(text: &Text, level: Level) -> String {
+    let priority = match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    };
+    let mut out = format!("SYSLOG_IDENTIFIER=dsvm-agent\nPRIORITY={priority}\n");
+    let mut field = |name: &str, value: &str| {
+        let value = escape(value, Charset::Unicode);
+        let end = value.floor_char_boundary(LONGEST.min(value.len()));
+        let _ = writeln!(out, "{name}={}", &value[..end]);
+    };
+    for (name, value) in &text.fields {
+        match *name {
+            "message_id" => field("MESSAGE_ID", value),
+            name => field(&format!("DSVM_{}", name.to_ascii_uppercase()), value),
         }
-        writeln!(out, "{}{}", escape(&text.message, Charset::Unicode), escape(&text.fields, Charset::Unicode))
+    }
+    field("MESSAGE", &text.message);
+    out
+}
+
+/// Sends entries to the journal, and never waits for it: a journal that does not read loses lines, and the share's
+/// users notice nothing.
+#[derive(Debug)]
+pub struct Journal {
+    socket: UnixDatagram,
+}
+
+impl Journal {
+    /// Opens the way to the journal.
+    ///
+    /// # Errors
+    /// As of socket(2).
+    pub fn open() -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket })
+    }
+}
+
+impl Write for &Journal {
+    /// Each call is one entry.
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        // By its name each time: journald may have been restarted.
+        match self.socket.send_to(entry, Path::new(SOCKET)) {
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => fall_back(entry),
+            _ => {}
+        }
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes an entry that the journal does not take to standard error, as a line with its priority (sd-daemon(3)).
+fn fall_back(entry: &[u8]) {
+    let entry = String::from_utf8_lossy(entry);
+    let value = |name: &str| entry.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    // There is nobody left who could be told that this failed.
+    let _ = writeln!(io::stderr(), "<{}>{}", value("PRIORITY="), value("MESSAGE="));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(message: &str, fields: &[(&'static str, &str)]) -> Text {
+        Text {
+            message: message.to_owned(),
+            fields: fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_person_reads_a_line_and_the_journal_gets_fields() {
+        let text = text("It is full. (share.full)", &[("message_id", "0a"), ("code", "share.full")]);
+        assert_eq!(line(&text), "It is full. (share.full) code=share.full\n");
+        let entry = native(&text, Level::WARN);
+        assert_eq!(
+            entry,
+            "SYSLOG_IDENTIFIER=dsvm-agent\nPRIORITY=4\nMESSAGE_ID=0a\nDSVM_CODE=share.full\nMESSAGE=It is full. (share.full)\n"
+        );
+    }
+
+    #[test]
+    fn nobody_writes_a_field_or_a_line_of_their_own() {
+        let evil = "bob\nPRIORITY=0\n_UID=0\u{2028}\u{1b}[2J";
+        for entry in [native(&text(evil, &[("subject", evil)]), Level::INFO), line(&text(evil, &[("subject", evil)]))] {
+            assert!(!entry.contains("\nPRIORITY=0") && !entry.contains("\n_UID"), "{entry}");
+            assert!(!entry.contains('\u{1b}') && !entry.contains('\u{2028}'), "{entry}");
+        }
+        let entry = native(&text(&"ä".repeat(10_000), &[]), Level::INFO);
+        assert!(entry.len() < LONGEST + 100 && entry.ends_with('\n'));
+    }
+
+    #[test]
+    fn the_journal_is_told_from_a_variable_that_was_inherited() {
+        assert!(is_journal("8:1234", 8, 1234));
+        for stream in ["8:1235", "9:1234", "8", "", "8:x", "a:1234"] {
+            assert!(!is_journal(stream, 8, 1234), "{stream}");
+        }
     }
 }

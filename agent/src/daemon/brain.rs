@@ -1,5 +1,6 @@
 //! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
 
+use super::changes::Changes;
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
 use super::idle::Idle;
 use super::orders::{self, Kept, Orders};
@@ -88,6 +89,7 @@ struct Brain {
     engine: Engine,
     identity: Identity,
     since: Since,
+    changes: Changes,
     waiters: Vec<Waiter>,
     present: Option<(Duration, Option<BTreeSet<u32>>)>,
     /// What the last pass decided, and until when nothing but a probe becomes due.
@@ -133,6 +135,7 @@ impl Brain {
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
             identity: Identity { host, boot_id, started: SystemTime::now() },
             since: Since::default(),
+            changes: Changes::default(),
             waiters: Vec::new(),
             present: None,
             last: None,
@@ -356,9 +359,7 @@ impl Brain {
             took: start.elapsed(),
             settled: self.settled,
         };
-        for problem in self.since.update(&decision.problems, pass.at) {
-            tracing::warn!(code = problem.code, subject = problem.subject, "{}", problem.summary);
-        }
+        self.since.update(&decision.problems, pass.at);
         let mut status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
         status.idle = self.idle.told(&self.engine, pass.at, pass.boottime);
         self.tell(status, idle);

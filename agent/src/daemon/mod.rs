@@ -5,6 +5,7 @@
 //! ```
 
 pub mod brain;
+pub mod changes;
 pub mod doctor;
 pub mod engine;
 pub mod idle;

@@ -28,19 +28,14 @@ pub struct Identity {
 pub struct Since(BTreeMap<(String, Option<String>), SystemTime>);
 
 impl Since {
-    /// Forgets problems that are gone, and notes new ones; the new ones come back, for the log.
-    pub fn update(&mut self, problems: &[Problem], now: SystemTime) -> Vec<Problem> {
-        let key = |p: &Problem| (p.code.clone(), p.subject.clone());
+    /// Forgets problems that are gone, and notes when new ones were first seen.
+    pub fn update(&mut self, problems: &[Problem], now: SystemTime) {
         let mut old = std::mem::take(&mut self.0);
-        let mut new = Vec::new();
         for problem in problems {
-            let since = old.remove(&key(problem));
-            if since.is_none() && !self.0.contains_key(&key(problem)) {
-                new.push(problem.clone());
-            }
-            self.0.entry(key(problem)).or_insert(since.unwrap_or(now));
+            let key = (problem.code.clone(), problem.subject.clone());
+            let since = old.remove(&key).unwrap_or(now);
+            self.0.entry(key).or_insert(since);
         }
-        new
     }
 
     fn view(&self, problem: &Problem) -> ProblemView {

@@ -92,7 +92,7 @@ pub fn run(options: &Options) -> Result<u8, String> {
         if launcher.ending.is_some() || !options.service {
             return Ok(code);
         }
-        tracing::error!(code, "the agent's main process ended by itself; starting it again");
+        tracing::error!(exit_code = code, "the agent's main process ended by itself; starting it again");
         std::thread::sleep(AGAIN);
     }
 }

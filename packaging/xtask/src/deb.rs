@@ -18,6 +18,7 @@ const HOST_PACKAGES: &[&str] = &["debhelper", "dpkg-dev", "git", "lintian", "sys
 
 /// From the repository to debhelper's tree.
 const STAGED: &[(&str, &str)] = &[
+    ("packaging/systemd/dsvm-agent.catalog", "dsvm-agent.catalog"),
     ("packaging/systemd/dsvm-agent.service", "debian/dsvm-agent.service"),
     ("packaging/systemd/dsvm-agent.sysusers", "debian/dsvm-agent.sysusers"),
     ("packaging/systemd/dsvm-agent.tmpfiles", "debian/dsvm-agent.tmpfiles"),

@@ -150,4 +150,27 @@ mod tests {
             assert!(since.is_some_and(|since| since <= OLDEST), "{directive}: known since {since:?}");
         }
     }
+
+    /// `journalctl -x` has something to say of every kind of line, and knows no other.
+    #[test]
+    fn every_kind_of_line_in_the_journal_is_explained() {
+        use dsvm_agent::daemon::changes::IDS;
+        let catalog = fs::read_to_string(root().join("packaging/systemd/dsvm-agent.catalog")).expect("the catalog");
+        let mut explained: Vec<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+        let mut written = IDS.to_vec();
+        explained.sort_unstable();
+        written.sort_unstable();
+        assert_eq!(explained, written);
+        run(Command::new("journalctl").args(["--update-catalog", "--root"]).arg(scratch(&catalog))).expect("a catalog");
+    }
+
+    /// A tree with nothing in it but the catalog.
+    fn scratch(catalog: &str) -> PathBuf {
+        let tree = target().join("catalog");
+        let place = tree.join("usr/lib/systemd/catalog");
+        fs::create_dir_all(&place).expect("a directory");
+        fs::create_dir_all(tree.join("var/lib/systemd/catalog")).expect("a directory");
+        fs::write(place.join("dsvm-agent.catalog"), catalog).expect("a file");
+        tree
+    }
 }

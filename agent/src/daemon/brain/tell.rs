@@ -1,9 +1,11 @@
 //! What the brain publishes and tells the launcher, and when there is nothing new to tell.
 
+use super::super::changes;
 use super::super::quiet::{self, PERIOD, PRESENCE};
 use super::{Brain, PUBLISH};
 use crate::status::model::Status;
 use crate::status::{publish, sentence};
+use crate::sys::clock::boottime;
 use crate::worker::launcher::RUN;
 use crate::worker::wire::Ask;
 use std::path::Path;
@@ -14,6 +16,7 @@ impl Brain {
     pub(super) fn tell(&mut self, status: Status, idle: bool) {
         let age = self.published.map_or(Duration::MAX, |at| at.elapsed());
         let old = self.status.take();
+        self.changes.lines(old.as_ref(), &status, boottime()).iter().for_each(changes::Line::write);
         let turn = old.as_ref().is_none_or(|s| s.share.state != status.share.state || s.health != status.health);
         self.news |= old.is_none_or(|old| !quiet::tells_the_same(&old, &status));
         if self.news && !(idle || turn || age >= PUBLISH) {
@@ -24,9 +27,6 @@ impl Brain {
             }
             (self.published, self.news, self.asked) = (Some(Instant::now()), false, false);
             let sentence = sentence::sentence(&status);
-            if turn {
-                tracing::info!("{sentence}");
-            }
             if sentence != self.sentence {
                 self.say(&Ask::Status(sentence.clone()));
                 self.sentence = sentence;
