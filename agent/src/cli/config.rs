@@ -176,9 +176,23 @@ fn render_share(page: &mut Page<'_>, share: &Share) {
         page.section("share.directory");
         page.line("local", &share.directory.local.to_string());
     }
-    if let Some(Credentials::File(file)) = &share.credentials {
-        page.section("share.credentials");
-        page.line("file", &quoted(&file.to_string_lossy()));
+    match &share.credentials {
+        None => {}
+        Some(Credentials::File(file)) => {
+            page.section("share.credentials");
+            page.line("file", &quoted(&file.to_string_lossy()));
+        }
+        Some(Credentials::Systemd(name)) => {
+            page.section("share.credentials");
+            page.line("systemd_credential", &quoted(name));
+        }
+        Some(Credentials::KeyVault(vault)) => {
+            page.section("share.credentials.key_vault");
+            page.line("vault", &quoted(&vault.vault));
+            page.line("secret", &quoted(&vault.secret));
+            page.line("secret2", &quoted(vault.secret2.as_deref().unwrap_or_default()));
+            page.line("client_id", &quoted(vault.client_id.as_deref().unwrap_or_default()));
+        }
     }
 }
 

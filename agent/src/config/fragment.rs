@@ -89,6 +89,16 @@ keys! {
     "share.directory.local" => directory_local: bool,
     /// The file with the account's name and keys.
     "share.credentials.file" => credentials_file: String,
+    /// The credential of the service's that holds the same.
+    "share.credentials.systemd_credential" => credentials_systemd: String,
+    /// The vault that holds the key.
+    "share.credentials.key_vault.vault" => key_vault: String,
+    /// Its secret.
+    "share.credentials.key_vault.secret" => key_vault_secret: String,
+    /// Its second secret.
+    "share.credentials.key_vault.secret2" => key_vault_secret2: String,
+    /// The identity that may read them.
+    "share.credentials.key_vault.client_id" => key_vault_client_id: String,
     /// A user's directory on the share.
     "workspace.directory" => workspace_directory: String,
     /// The link in the home.

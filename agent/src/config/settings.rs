@@ -93,6 +93,42 @@ pub struct Directory {
 pub enum Credentials {
     /// A file of root's, mode 0600: `username=`, `password=`, `password2=`.
     File(PathBuf),
+    /// A credential of the service's (systemd.exec(5), `LoadCredential=`), with the same lines.
+    Systemd(String),
+    /// Secrets of Key Vault, read with the VM's identity.
+    KeyVault(KeyVault),
+}
+
+/// Secrets of Key Vault. The account is the first label of the server's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVault {
+    /// The vault's name, or its address where it is in another cloud.
+    pub vault: String,
+    /// The name of the secret that holds the key.
+    pub secret: String,
+    /// The name of the one that holds the second key.
+    pub secret2: Option<String>,
+    /// Which of the VM's identities is used; its own when absent.
+    pub client_id: Option<String>,
+}
+
+impl KeyVault {
+    /// The vault's address.
+    pub fn url(&self) -> String {
+        if self.vault.contains("://") {
+            return self.vault.clone();
+        }
+        format!("https://{}.vault.azure.net", self.vault)
+    }
+
+    /// What the token must be for: the vault's address without its first label, in each of the vendor's clouds.
+    pub fn audience(&self) -> String {
+        let host = self.vault.strip_prefix("https://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+        match host.and_then(|h| h.split_once('.')) {
+            Some((_, rest)) if rest.starts_with("vault.") => format!("https://{rest}"),
+            _ => "https://vault.azure.net".to_owned(),
+        }
+    }
 }
 
 /// When a user's directory is mounted.

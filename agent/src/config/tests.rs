@@ -37,6 +37,31 @@ fn nothing_there_is_a_machine_that_is_not_configured() {
 }
 
 #[test]
+fn the_key_comes_from_one_place_of_several() {
+    let read = |credentials: &str| {
+        let text = format!("[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\n{credentials}\n");
+        load_from(&directory(&[("agent.toml", &text)])).unwrap().settings.share.unwrap().credentials
+    };
+    assert_eq!(read("systemd_credential = \"share.key\""), Some(Credentials::Systemd("share.key".to_owned())));
+    let vault = settings::KeyVault {
+        vault: "contoso-kv".to_owned(),
+        secret: "share-key".to_owned(),
+        secret2: None,
+        client_id: None,
+    };
+    let short = "key_vault = { vault = \"contoso-kv\", secret = \"share-key\" }";
+    assert_eq!(read(short), Some(Credentials::KeyVault(vault.clone())));
+    let whole = "key_vault = { vault = \"contoso-kv\", secret = \"share-key\", secret2 = \"share-key-2\", \
+                 client_id = \"01234567-89ab-cdef-0123-456789abcdef\" }";
+    let more = settings::KeyVault {
+        secret2: Some("share-key-2".to_owned()),
+        client_id: Some("01234567-89ab-cdef-0123-456789abcdef".to_owned()),
+        ..vault
+    };
+    assert_eq!(read(whole), Some(Credentials::KeyVault(more)));
+}
+
+#[test]
 fn every_key_is_read() {
     let text = r#"
 [share]
@@ -95,7 +120,9 @@ memory    = { above = "4GiB", after = "4h" }
     assert_eq!(idle.jupyterhub.unwrap().url, "http://127.0.0.1:8081/hub/api");
     assert_eq!((idle.tuning.memory.above, seconds(idle.tuning.memory.after)), (4 << 30, 4 * 3600));
 
-    for key in fragment::KEYS {
+    // The key comes from one place.
+    let other = |key: &str| key.contains(".credentials.") && key != "share.credentials.file";
+    for key in fragment::KEYS.iter().copied().filter(|key| !other(key)) {
         assert!(loaded.places.get(key).is_some(), "{key} has a place");
     }
     let line = |key: &str| loaded.places.get(key).unwrap().position().unwrap().line;

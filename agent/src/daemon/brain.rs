@@ -277,7 +277,7 @@ impl Brain {
             self.settled = false;
         } else {
             // Whoever asked for it wants everything tried again: a new key in the credentials file, most likely.
-            self.engine.share.next_try = Duration::ZERO;
+            (self.engine.share.next_try, self.engine.vault.next) = (Duration::ZERO, Duration::ZERO);
             self.engine.share.keys.taken = None;
             let now = boottime();
             self.engine.users.users.values_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);

@@ -144,7 +144,11 @@ impl Looker {
             Examined::Kernel(kernel) => Ok(kernel),
             _ => Err(odd()),
         }));
-        if kind == Kind::Smb {
+        if crate::share::vault::is_used(&share)
+            && let Err(failure) = self.start(Job::FetchKeys).await?
+        {
+            seen.key = Some(Err(failure));
+        } else if kind == Kind::Smb {
             seen.key = Some(self.ask(Examine::Key).await?.and_then(|e| match e {
                 Examined::Key { account, keys } => Ok((account, keys)),
                 _ => Err(odd()),

@@ -10,6 +10,7 @@ use crate::share::model::{
 };
 use crate::share::observe::mounted;
 use crate::share::old;
+use crate::share::vault;
 use crate::sys::mountinfo::Mount;
 use crate::worker::job::{Answer, Job};
 use crate::workspace::act::Wanted;
@@ -95,6 +96,8 @@ pub struct Engine {
     pub kept: Kept,
     /// The share.
     pub share: ShareMemory,
+    /// Key Vault.
+    pub vault: vault::Memory,
     /// The users.
     pub users: UserMemory,
     /// Jobs under way, stuck ones too: their targets are taken.
@@ -110,7 +113,8 @@ impl Engine {
     pub fn new(settings: Settings, mistake: Option<Problem>, seed: u64) -> Self {
         let (share, users) = (ShareMemory::default(), UserMemory::default());
         let kept = Kept::Yes;
-        Self { settings, mistake, kept, share, users, under_way: BTreeMap::new(), stuck: BTreeMap::new(), seed }
+        let (vault, under_way, stuck) = Default::default();
+        Self { settings, mistake, kept, share, vault, users, under_way, stuck, seed }
     }
 
     /// Decides what a pass does now.
@@ -132,6 +136,7 @@ impl Engine {
         workspace_decide::forget(&mut self.users, &self.settings.workspace, &mounted, mounted.guard, now);
         let (view, share_steps) = share_decide::decide(&share, &mounted, &self.share, self.share_busy(), now);
         self.share.note(view.state, now);
+        let share_steps = self.with_vault(&share, share_steps, now);
         let mut steps: Vec<Step> = share_steps.into_iter().map(Step::Share).collect();
         let old = old::find(&share, mounts);
         if old::is_due(&old, self.share.old, now) {
@@ -179,6 +184,7 @@ impl Engine {
     fn problems(&self, share: &Share, view: &View, mounted: &Mounted) -> Vec<Problem> {
         let mut out: Vec<Problem> = self.mistake.iter().cloned().collect();
         out.extend(view.problems.iter().cloned());
+        out.extend(self.vault.problem(share));
         out.extend(workspace_decide::problems(share, mounted, &self.users));
         for id in self.stuck.keys() {
             if let Some(job) = self.under_way.get(id) {
@@ -347,6 +353,7 @@ impl Engine {
             .chain([self.share.old.again])
             .chain(self.kept.again())
             .chain(share_decide::due(&self.share))
+            .chain([self.vault.next])
             .filter(|at| *at > now)
             .min();
         due.map_or(Duration::MAX, |at| at - now)

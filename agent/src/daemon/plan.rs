@@ -228,6 +228,7 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
         }
         Step::Share(ShareStep::Trial { .. }) => format!("mount {source} for a trial, where nobody sees it"),
         Step::Share(ShareStep::Rekey { .. }) => "give the present key to what is mounted".to_owned(),
+        Step::Share(ShareStep::FetchKeys) => "fetch the key from Key Vault".to_owned(),
         Step::User(UserStep::MountPoints { names }) => {
             format!("make places to mount on, in {at}: {}", directories(names))
         }

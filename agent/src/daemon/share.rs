@@ -1,6 +1,7 @@
 //! The share's part of a pass: its steps as jobs, its jobs under way, and what came of them.
 
 use super::engine::{Engine, unexpected};
+use crate::config::settings::Share;
 use crate::share::decide::{Busy, SILENT};
 use crate::share::model::{Failure, Step};
 use crate::worker::job::{Answer, Job};
@@ -14,6 +15,7 @@ impl Engine {
             Step::Reach { host, port } => Job::Reach { host: host.clone(), port: *port },
             Step::MountRoot { address } => Job::MountRoot { address: *address },
             Step::Probe => Job::Probe,
+            Step::FetchKeys => Job::FetchKeys,
             Step::UnmountRoot => Job::UnmountRoot,
             Step::Heal { address, all } => Job::Heal { address: *address, all: *all },
             Step::Trial { address } => Job::Trial { address: *address },
@@ -21,6 +23,23 @@ impl Engine {
             Step::TakeDown { at } => Job::TakeDown { at: at.clone() },
             Step::ReadAhead { devices } => Job::ReadAhead { devices: devices.clone() },
         }
+    }
+
+    /// Fetches the key when it is time, and leaves out of `steps` what is of no use before there is one.
+    pub(super) fn with_vault(&self, share: &Share, mut steps: Vec<Step>, now: Duration) -> Vec<Step> {
+        // A predecessor's is good until another one is fetched.
+        if self.vault.is_missing(share) && self.share.keys.file.is_none() {
+            // Whether the server can be reached is of no use either once it is known why there is no key.
+            steps.retain(|step| match step {
+                Step::MountRoot { .. } => false,
+                Step::Reach { .. } => self.vault.failure.is_none(),
+                _ => true,
+            });
+        }
+        if self.vault.is_due(share, now) && !self.under_way.values().any(|j| *j == Job::FetchKeys) {
+            steps.push(Step::FetchKeys);
+        }
+        steps
     }
 
     /// Which of the share's jobs are under way.
@@ -68,6 +87,16 @@ impl Engine {
                     other => Err(unexpected(other)),
                 };
                 self.share.rekeyed(done, *file, *force, now);
+            }
+            (Job::FetchKeys, result) => {
+                let result = result.map(drop);
+                if !self.vault.present {
+                    match &result {
+                        Ok(()) => (self.share.next_try, self.share.failure) = (Duration::ZERO, None),
+                        Err(failure) => self.share.failure = Some(failure.clone()),
+                    }
+                }
+                self.vault.fetched(result, now, jitter);
             }
             (Job::LayGuard | Job::MountRoot { .. } | Job::UnmountRoot, Ok(_)) => self.share.succeeded(),
             // One of the agent's own workers is at it: that ends before long.

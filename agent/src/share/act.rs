@@ -4,7 +4,7 @@ use super::credentials;
 use super::model::{Attempt, Failure, GUARD_SOURCE, NOT_MOUNTED, NOT_MOUNTED_TEXT, Probe, ROOT, parent_of};
 use super::nfs;
 use super::options::{self, For};
-use crate::config::settings::{Credentials, Kind, Share, Source};
+use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mount::{self, FsOption, MountError};
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::open;
@@ -236,10 +236,7 @@ pub(super) fn clone_source(share: &Share, path: &Path) -> Result<OwnedFd, Failur
 
 /// The present keys, where the share has any.
 pub(super) fn obtain(share: &Share) -> Result<Option<credentials::Keys>, Failure> {
-    match &share.credentials {
-        Some(Credentials::File(path)) => credentials::read(path).map(Some),
-        None => Ok(None),
-    }
+    share.credentials.as_ref().map(credentials::obtain).transpose()
 }
 
 /// A detached mount of the share, or of a directory on it, from the server.

@@ -1,13 +1,45 @@
 //! The account's key: read by the worker that mounts, kept nowhere, zeroed after use.
 
 use super::model::{Attempt, Failure};
+use crate::config::settings::Credentials;
 use crate::sys::mount::FsOption;
 use rustix::fs::{Mode, OFlags};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::{Zeroize, Zeroizing};
 
 /// A credentials file is a few lines; anything larger is something else.
 const LIMIT: usize = 16 * 1024;
+
+/// Where keys are in memory that is never swapped: a ramfs that only root may read in.
+pub const KEYS: &str = "/run/dsvm-agent/keys";
+/// The keys that came from Key Vault, as a credentials file.
+pub const FETCHED: &str = "/run/dsvm-agent/keys/vault";
+/// Where systemd puts the credentials of the service, for whoever is not a part of it (systemd.exec(5)).
+const SERVICE: &str = "/run/credentials/dsvm-agent.service";
+
+/// The file that holds the keys. Its content changes when they do.
+pub fn place(credentials: &Credentials) -> PathBuf {
+    match credentials {
+        Credentials::File(path) => path.clone(),
+        Credentials::Systemd(name) => {
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map_or_else(|| SERVICE.into(), PathBuf::from);
+            directory.join(name)
+        }
+        Credentials::KeyVault(_) => FETCHED.into(),
+    }
+}
+
+/// Reads the keys from wherever they are.
+///
+/// # Errors
+/// As [`read`]; of [`Attempt::Vault`] when they were not fetched yet.
+pub fn obtain(credentials: &Credentials) -> Result<Keys, Failure> {
+    let place = place(credentials);
+    match credentials {
+        Credentials::KeyVault(_) if !place.exists() => Err(Failure::said(Attempt::Vault, "it was not fetched yet")),
+        _ => read(&place),
+    }
+}
 
 /// Account and keys. `Debug` shows none of them.
 #[derive(PartialEq, Eq)]

@@ -75,12 +75,9 @@ impl Memory {
     }
 }
 
-/// Whether a source of keys can change without its file's showing it.
-pub fn file(credentials: Option<&Credentials>) -> Option<&std::path::Path> {
-    match credentials {
-        Some(Credentials::File(path)) => Some(path),
-        None => None,
-    }
+/// The file that changes when the keys do.
+pub fn file(credentials: Option<&Credentials>) -> Option<std::path::PathBuf> {
+    credentials.map(super::credentials::place)
 }
 
 /// What was given to what is mounted: kept where only root reads it.

@@ -345,6 +345,8 @@ pub enum Step {
         /// Which.
         devices: Vec<String>,
     },
+    /// Fetch the key from Key Vault.
+    FetchKeys,
 }
 
 /// The path of a user's directory below the mount point and on the share: from the configured template and the name

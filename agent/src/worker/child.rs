@@ -4,7 +4,7 @@ use super::job::{Answer, Job, Privilege};
 use super::launcher::LAST_GOOD;
 use super::vouch;
 use crate::config;
-use crate::config::settings::{Kind, Settings};
+use crate::config::settings::{Credentials, Kind, Settings};
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
@@ -41,6 +41,10 @@ pub fn run(config: &Path) -> Result<(), String> {
             Ok(()) => Answer::Done,
             Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
         },
+        Ok(settings) if job == Job::FetchKeys => match fetch(&settings, own) {
+            Ok(()) => Answer::Done,
+            Err(failure) => Answer::Failed(failure),
+        },
         Ok(settings) => perform(&job, &settings, root),
         Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
     };
@@ -62,6 +66,14 @@ fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Se
     }
     .map_err(|e| format!("privileges could not be given up: {e}"))?;
     Ok(settings)
+}
+
+/// Fetches the key, where the settings in force say that it comes from Key Vault.
+fn fetch(settings: &Settings, own: (u32, u32)) -> Result<(), Failure> {
+    match settings.share.as_ref().map(|share| (share, &share.credentials)) {
+        Some((share, Some(Credentials::KeyVault(vault)))) => crate::share::fetch::fetch(share, vault, own),
+        _ => Err(Failure::said(Attempt::Vault, "the configuration names no vault")),
+    }
 }
 
 /// The settings in force: while the files have a mistake, those before it.
@@ -105,7 +117,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
     }
     match job {
-        Job::KeepSettings => Err(Failure::said(Attempt::Worker, "it takes no settings")),
+        Job::KeepSettings | Job::FetchKeys => Err(Failure::said(Attempt::Worker, "it takes no settings")),
         Job::Identity { name } => {
             let user = users::get_user_by_name(name);
             Ok(Answer::Identity { ids: user.map(|u| (u.uid(), u.primary_group_id())) })

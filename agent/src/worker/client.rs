@@ -226,6 +226,7 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::ReadAhead { .. } => Attempt::Mount,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,
+        Job::FetchKeys => Attempt::Vault,
         Job::Examine { what } => match what {
             Examine::Name { .. } => Attempt::Resolve,
             Examine::Port { .. } | Examine::Greet { .. } => Attempt::Connect,

@@ -129,6 +129,8 @@ pub enum Job {
         /// Make it when nothing is there.
         make: bool,
     },
+    /// Fetch the key from Key Vault.
+    FetchKeys,
     /// Look at one thing for the doctor.
     Examine {
         /// At what.
@@ -167,13 +169,14 @@ impl Job {
             Job::TakeDown { .. } => "old".to_owned(),
             Job::ReadAhead { .. } => "read-ahead".to_owned(),
             Job::Link { person, .. } => format!("home:{}", person.uid()),
+            Job::FetchKeys => "vault".to_owned(),
             Job::Examine { .. } => "doctor".to_owned(),
         }
     }
 
     /// Whether it is about the share itself, and not about users.
     pub fn is_shares(&self) -> bool {
-        use Job::{Heal, LayGuard, MountRoot, Probe, Reach, Rekey, Trial, UnmountRoot};
+        use Job::{FetchKeys, Heal, LayGuard, MountRoot, Probe, Reach, Rekey, Trial, UnmountRoot};
         matches!(
             self,
             Reach { .. }
@@ -184,6 +187,7 @@ impl Job {
                 | Heal { .. }
                 | Trial { .. }
                 | Rekey { .. }
+                | FetchKeys
         )
     }
 
@@ -209,6 +213,7 @@ impl Job {
             Job::TakeDown { .. } => c"dsvm:detach",
             Job::ReadAhead { .. } => c"dsvm:ahead",
             Job::Link { .. } => c"dsvm:link",
+            Job::FetchKeys => c"dsvm:vault",
             Job::Examine { .. } => c"dsvm:doctor",
         }
     }
@@ -221,6 +226,8 @@ impl Job {
             Job::Reach { .. } => 15,
             Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
             Job::Probe => PROBE_DEADLINE.as_secs(),
+            // A token and two secrets, 10 s for each.
+            Job::FetchKeys => 35,
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
             Job::ReadAhead { .. } => 5,
@@ -251,6 +258,11 @@ impl Job {
             // Why a mount failed stands in the kernel's log.
             Job::MountRoot { .. } | Job::Attach { .. } | Job::Trial { .. } => {
                 Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SYSLOG)
+            }
+            // It speaks to nobody: a child that becomes the agent's own user does. SYS_ADMIN is for memory to keep it in.
+            Job::FetchKeys => {
+                let change = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
+                Privilege::Root(CapabilitySet::SYS_ADMIN | change)
             }
             Job::Examine { what } => match what {
                 Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } => Privilege::Nobody,
@@ -301,6 +313,8 @@ impl Job {
     pub fn only_looks(&self) -> bool {
         match self {
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => true,
+            // Into memory of root's, where it is fetched again in time anyway.
+            Job::FetchKeys => true,
             // The trial mounts the share where nobody sees it, and lets it go.
             Job::Examine { .. } => true,
             Job::Directories { make, .. } | Job::Link { make, .. } => !make,

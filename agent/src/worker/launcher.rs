@@ -227,10 +227,10 @@ impl Launcher<'_> {
             return Err("the agent is ending".to_owned());
         }
         if self.workers.values().any(|w| w.target == target) {
-            return Err("another worker is at it".to_owned());
+            return Err("another helper is at it".to_owned());
         }
         if self.workers.values().filter(|w| !w.stuck).count() >= AT_ONCE {
-            return Err("too many workers".to_owned());
+            return Err("too many helpers at once".to_owned());
         }
         let child = spawn(job, self.own, &self.options.config, Stdio::from(answer)).map_err(|e| e.to_string())?;
         let pidfd = pidfd(&child).map_err(|e| e.to_string())?;

@@ -26,7 +26,9 @@ pub(super) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) ->
     let envelope = serde_json::to_vec(&(job, own))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);
-    command.env_clear().envs(std::env::vars_os().filter(|(k, _)| k == "JOURNAL_STREAM"));
+    // Nothing of the environment but where the log and systemd's credentials are.
+    let kept = ["JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"];
+    command.env_clear().envs(std::env::vars_os().filter(|(k, _)| kept.iter().any(|name| k == name)));
     command.stdin(Stdio::piped()).stdout(answer).current_dir("/");
     unblock(&mut command);
     let mut child = command.spawn()?;
@@ -50,7 +52,7 @@ pub(super) fn unblock(command: &mut Command) {
 /// # Errors
 /// In words, when there is no answer. A job that failed is an answer.
 pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
-    let mut child = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a worker: {e}"))?;
+    let mut child = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
     let answer = listen(&mut child, job);
     // One that cannot be ended is left behind: it ends with this process's death, or when the server answers.
     let _ = child.kill();

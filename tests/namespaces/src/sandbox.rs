@@ -115,19 +115,27 @@ impl Sandbox {
         Path::new(&format!("/proc/{}/root", self.first)).join(inside.strip_prefix("/").unwrap_or(inside))
     }
 
+    /// Does something in the machine's network, from outside. Sockets that are made there, and threads, stay there.
+    ///
+    /// # Panics
+    /// This process is not root's, or `work` panics.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let network = fs::File::open(format!("/proc/{}/ns/net", self.first)).expect("a network namespace");
+        // A thread changes its own namespace only.
+        let thread = std::thread::spawn(move || {
+            let kind = rustix::thread::LinkNameSpaceType::Network;
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(kind)).expect("root");
+            work()
+        });
+        thread.join().expect("it is done")
+    }
+
     /// Listens on the machine's own loopback address, from outside.
     ///
     /// # Panics
     /// Something else listens there.
     pub fn listen(&self, port: u16) -> std::net::TcpListener {
-        let network = fs::File::open(format!("/proc/{}/ns/net", self.first)).expect("a network namespace");
-        // A thread changes its own namespace only; the socket stays where it was made.
-        let listen = move || {
-            let kind = rustix::thread::LinkNameSpaceType::Network;
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&network), Some(kind)).expect("root");
-            std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port")
-        };
-        std::thread::spawn(listen).join().expect("it listens")
+        self.inside(move || std::net::TcpListener::bind(("127.0.0.1", port)).expect("a free port"))
     }
 
     /// A command that will run on the machine as root.

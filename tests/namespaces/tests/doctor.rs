@@ -141,6 +141,19 @@ fn each_thing_that_an_smb_share_needs_is_looked_at_by_itself() {
         assert_eq!(step(&report, "log-on")["outcome"], "unseen", "{report:#}");
     }
 
+    // A key of systemd's, where systemd says that it is.
+    let before = vm.read("/etc/dsvm-agent/agent.toml");
+    vm.config(&before.replace("file = \"/etc/dsvm-agent/share.key\"", "systemd_credential = \"share.key\""));
+    vm.write("/run/credentials/x/share.key", "username=of-systemd\npassword=hunter2hunter2\n");
+    vm.sh("chmod 0400 /run/credentials/x/share.key").ok();
+    let output = vm.sh("CREDENTIALS_DIRECTORY=/run/credentials/x dsvm-agent doctor --json");
+    let report = serde_json::from_str(&output.out).unwrap_or_else(|e| panic!("{e}: {}{}", output.out, output.err));
+    assert_eq!(step(&report, "key")["seen"], "one key of account of-systemd");
+    assert_wrong(&doctor(&vm).1, "key", "share.credentials");
+    // By hand it is found where the service has it.
+    vm.sh("mv /run/credentials/x /run/credentials/dsvm-agent.service").ok();
+    assert_eq!(step(&doctor(&vm).1, "key")["seen"], "one key of account of-systemd");
+
     // A name that nobody knows, and a key that anybody may read.
     smb(&vm, "nosuch.contoso.example");
     let report = doctor(&vm).1;

@@ -3,6 +3,7 @@
 //! Everything here judges what is written, and nothing looks at the machine: whether the mount point is empty or the
 //! file with the key is root's is found out when the share is mounted, and said there.
 
+mod credentials;
 mod idle;
 mod names;
 mod paths;
@@ -80,8 +81,7 @@ fn share(fragment: &Fragment, findings: &mut Findings) -> Option<Share> {
             format!("[share] has no share.mount_point, where users see the share: write, for example, {example}"),
         );
     }
-    let file =
-        findings.read("share.credentials.file", fragment.credentials_file.as_ref(), |text| paths::absolute(text));
+    let credentials = credentials::read(fragment, findings);
     let local = fragment.directory_local.as_ref().is_some_and(|given| given.value);
 
     if let (Some(source), Some(mount_point)) = (&source, &mount_point)
@@ -102,10 +102,12 @@ fn share(fragment: &Fragment, findings: &mut Findings) -> Option<Share> {
     {
         findings.mistake(place, format!("share.source {message}"));
     }
-    if let (Some(file), Some(mount_point)) = (&file, &mount_point)
-        && file.value.starts_with(&mount_point.value)
+    if let (Some(Credentials::File(file)), Some(given), Some(mount_point)) =
+        (&credentials, &fragment.credentials_file, &mount_point)
+        && file.starts_with(&mount_point.value)
     {
-        findings.mistake(&file.place, "share.credentials.file lies under share.mount_point, where users see the share");
+        findings
+            .mistake(&given.place, "share.credentials.file lies under share.mount_point, where users see the share");
     }
 
     let kind = source.as_ref().map(|source| kind(&source.value));
@@ -125,7 +127,7 @@ fn share(fragment: &Fragment, findings: &mut Findings) -> Option<Share> {
         },
         nfs: Nfs { options: nfs },
         directory: Directory { local },
-        credentials: file.map(|file| Credentials::File(file.value)),
+        credentials,
     })
 }
 
@@ -154,17 +156,14 @@ fn called(kind: Kind) -> &'static str {
 
 /// Whether what was given goes with a share of this kind.
 fn fitting(kind: Kind, source: &Place, fragment: &Fragment, findings: &mut Findings) {
-    let credentials = fragment.credentials_file.as_ref().map(|given| &given.place);
-    match (kind, credentials) {
-        (Kind::Smb, None) if !excused(fragment, "share.credentials.file") => findings.mistake(
+    match (kind, credentials::given(fragment).first()) {
+        (Kind::Smb, None) if !credentials::KEYS.iter().any(|key| excused(fragment, key)) => findings.mistake(
             source,
             "share.source is SMB, which needs an account: put username= and password= into a file that only root can \
              read, and name it with file = \"/etc/dsvm-agent/share.key\" under [share.credentials]",
         ),
-        (Kind::Nfs | Kind::Directory, Some(place)) => findings.mistake(
-            place,
-            format!("share.credentials.file is not used: share.source is {}, which knows no account", called(kind)),
-        ),
+        (Kind::Nfs | Kind::Directory, Some((key, place))) => findings
+            .mistake(place, format!("{key} is not used: share.source is {}, which knows no account", called(kind))),
         _ => {}
     }
 

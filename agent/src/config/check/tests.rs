@@ -76,6 +76,30 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
             "[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\nfile = \"/d/share.key\"",
             &[("f:5:8: ", "lies under share.mount_point")],
         ),
+        (
+            "[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\nfile = \"/k\"\nsystemd_credential = \"k\"",
+            &[("f:6:22: ", "share.credentials.systemd_credential is given besides share.credentials.file")],
+        ),
+        (
+            "[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\nfile = \"/k\"\nkey_vault = { vault = \"kv1\", secret = \"s\" }",
+            &[("f:6:23: ", "share.credentials.key_vault.vault is given besides share.credentials.file")],
+        ),
+        (
+            "[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\nkey_vault = { vault = \"kv1\" }",
+            &[("f:5:1: ", "key_vault has no share.credentials.key_vault.secret")],
+        ),
+        (
+            "[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\nkey_vault = { vault = \"kv1\", secret = \"s\", secrets = \"x\" }",
+            &[("f:5:44: ", "unknown key `share.credentials.key_vault.secrets`")],
+        ),
+        (
+            "[share]\nsource = \"//h/s\"\nmount_point = \"/d\"\n[share.credentials]\nvault = \"kv1\"",
+            &[("f:5:1: ", "unknown key `share.credentials.vault`: did you mean `share.credentials.key_vault`?")],
+        ),
+        (
+            "[share]\nsource = \"h:/s\"\nmount_point = \"/d\"\n[share.credentials]\nsystemd_credential = \"k\"",
+            &[("f:5:22: ", "share.credentials.systemd_credential is not used: share.source is NFS")],
+        ),
         ("[share]\nport = 0\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "from 1 to 65535")]),
         ("[share]\nport = 65536\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "from 1 to 65535")]),
         ("[share]\nport = -1\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "from 1 to 65535")]),

@@ -76,7 +76,7 @@ impl Brain {
     /// What the file with the share's key is like now, if there is one.
     pub(super) fn key_file(&self) -> Option<FileMark> {
         let credentials = self.engine.settings.share.as_ref().and_then(|s| s.credentials.as_ref());
-        crate::share::keys::file(credentials).and_then(crate::share::observe::file_mark)
+        crate::share::keys::file(credentials).as_deref().and_then(crate::share::observe::file_mark)
     }
 
     /// When to look next if nothing happens; `at` is now.

@@ -70,10 +70,11 @@ fn fill(text: &str, share: &Share, failure: &Failure) -> String {
         "{at}" => share.mount_point.display().to_string(),
         "{key}" => match &share.credentials {
             Some(Credentials::File(path)) => format!("into {}", path.display()),
-            None => "where [share.credentials] points".to_owned(),
+            Some(Credentials::KeyVault(vault)) => format!("into {}, which is read every 5 min", vault.vault),
+            _ => "where [share.credentials] points".to_owned(),
         },
         "{likely}" => likely(host, port, address),
-        "{enlarge}" => enlarge(share),
+        "{enlarge}" => enlarge(share, None),
         "{module}" => match share.kind() {
             crate::config::settings::Kind::Smb => "SMB (cifs)".to_owned(),
             _ => "NFS (nfs)".to_owned(),
@@ -138,8 +139,8 @@ fn is_azure(host: &str) -> bool {
     host.contains(".file.core.") || host.contains(".file.storage.azure.") || host.contains(".privatelink.file.")
 }
 
-/// How to make a share larger.
-fn enlarge(share: &Share) -> String {
+/// How to make a share larger: twice as large, where its size is known.
+fn enlarge(share: &Share, total: Option<u64>) -> String {
     use crate::config::settings::Source;
     let name = match &share.source {
         Source::Smb { share: name, .. } => name.split('/').next(),
@@ -149,7 +150,10 @@ fn enlarge(share: &Share) -> String {
     match (share.server(), name) {
         (Some((host, _)), Some(name)) if is_azure(host) => {
             let account = host.split('.').next().unwrap_or_default();
-            format!("Enlarge the share: az storage share-rm update --storage-account {account} -n {name} --quota GIB")
+            let quota = total.map_or("GIB".to_owned(), |bytes| bytes.div_ceil(GIB).saturating_mul(2).to_string());
+            format!(
+                "Enlarge the share: az storage share-rm update --storage-account {account} -n {name} --quota {quota}"
+            )
         }
         _ => "Enlarge the share, or delete what is not needed.".to_owned(),
     }
@@ -180,7 +184,7 @@ pub fn space(share: &Share, probe: &Probe) -> Option<Problem> {
         bytes(free),
         bytes(total)
     );
-    Some(Problem::new("share.nearly-full", summary, enlarge(share)))
+    Some(Problem::new("share.nearly-full", summary, enlarge(share, Some(total))))
 }
 
 /// Bytes for people: `1.2 GiB`.

@@ -132,7 +132,7 @@ faults! {
         "{likely} Do: sudo dsvm-agent doctor";
 
     // The key.
-    (&[Attempt::Vault], any, &[], &["403"]) => Refused "share.waiting-for-role":
+    (&[Attempt::Vault], any, &[], &["says 401", "says 403"]) => Refused "share.waiting-for-role":
         "Key Vault refuses this VM's identity: {details}. That is normal for about 10 min after a deployment.";
         "It is tried again by itself. After 15 min: give the identity the role \"Key Vault Secrets User\" on the vault.";
     (&[Attempt::Vault], any, &[], &[]) => Refused "share.vault":

@@ -169,7 +169,7 @@ fn little_room_is_said_in_time_and_not_too_early() {
     }
     let problem = space(&azure(), &probe(1_288_490_189, 100 * GIB)).unwrap();
     assert!(problem.summary.starts_with("1.2 GiB of 100 GiB are left on the share."), "{}", problem.summary);
-    assert!(problem.remedy.contains("--storage-account contosods -n dsvmshare --quota"), "{}", problem.remedy);
+    assert!(problem.remedy.contains("--storage-account contosods -n dsvmshare --quota 200"), "{}", problem.remedy);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the doctor looks at, one thing in one worker each. Nothing here changes anything that stays.
 
 use super::{Examine, Examined, Kernel, Trial};
-use crate::config::settings::{Credentials, Kind, Share, Source};
+use crate::config::settings::{Kind, Share, Source};
 use crate::share::act::{self, clone_source, network};
 use crate::share::credentials;
 use crate::share::greeting::{self, Greeting};
@@ -100,8 +100,8 @@ fn salt() -> [u8; 32] {
 fn key(share: &Share) -> Result<Examined, Failure> {
     match &share.credentials {
         None => Err(Failure::said(Attempt::Credentials, "none is configured")),
-        Some(Credentials::File(path)) => {
-            let keys = credentials::read(path)?;
+        Some(from) => {
+            let keys = credentials::obtain(from)?;
             Ok(Examined::Key { account: keys.username.to_string(), keys: if keys.password2.is_some() { 2 } else { 1 } })
         }
     }

@@ -68,12 +68,15 @@ fn failed(name: &str, share: &Share, failure: &Failure) -> Step {
 
 /// Why a step was not taken: the asker may not, or one before it failed.
 fn unseen(seen: &Seen, name: &str) -> Step {
-    let why = if seen.is_root {
-        "not looked at: it needs what is wrong above"
-    } else {
-        "only root may look: sudo dsvm-agent doctor"
-    };
-    step(name, Outcome::Unseen, why)
+    if seen.is_root {
+        return after(name);
+    }
+    step(name, Outcome::Unseen, "only root may look: sudo dsvm-agent doctor")
+}
+
+/// A step that rests on one that failed.
+fn after(name: &str) -> Step {
+    step(name, Outcome::Unseen, "not looked at: it needs what is wrong above")
 }
 
 fn configuration(seen: &Seen) -> Step {
@@ -166,7 +169,7 @@ fn port(seen: &Seen, share: &Share) -> Step {
     let open = seen.ports.iter().find_map(|(address, result)| Some((address, result.as_ref().ok()?)));
     let shut = seen.ports.iter().find_map(|(address, result)| Some((address, result.as_ref().err()?)));
     match (open, shut) {
-        (None, None) => unseen(seen, "port"),
+        (None, None) => after("port"),
         (None, Some((_, failure))) => failed("port", share, failure),
         (Some((at, ms)), None) => right("port", format!("{at} accepts connections on port {number} after {ms:.1} ms")),
         (Some((at, _)), Some((not, failure))) => {
@@ -183,8 +186,7 @@ fn port(seen: &Seen, share: &Share) -> Step {
 fn protocol(seen: &Seen, share: &Share) -> Step {
     const NAME: &str = "protocol";
     let greeting: &Greeting = match &seen.greeting {
-        None if seen.ports.iter().any(|(_, r)| r.is_ok()) => return step(NAME, Outcome::Unseen, "not looked at"),
-        None => return unseen(seen, NAME),
+        None => return after(NAME),
         Some(Err(failure)) => return failed(NAME, share, failure),
         Some(Ok(greeting)) => greeting,
     };
