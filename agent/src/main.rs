@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             Ok(cli::keep::run(&arguments, &Path::new(launcher::RUN).join("status/request.sock")))
         }
         Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
+        Command::Workspace(WorkspaceCommand::Import(arguments)) => cli::import::run(&arguments, config),
         Command::Workspace(WorkspaceCommand::Identity(command)) => {
             cli::identity::run(command, config, &mut std::io::stdout().lock())
         }

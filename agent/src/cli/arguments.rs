@@ -68,9 +68,24 @@ pub enum Command {
 /// What `workspace` does.
 #[derive(Debug, Subcommand)]
 pub enum WorkspaceCommand {
+    /// Copies what lies where the link belongs to the share, verified, and keeps the original: exit 0 done, 1 not.
+    Import(ImportArgs),
     /// Who is who on the share: which name has which uid, on every VM.
     #[command(subcommand)]
     Identity(IdentityCommand),
+}
+
+/// What `workspace import` is to do.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Whose. Users may import their own.
+    pub user: String,
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Place everything in this new directory on the share, beside what is there.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub into: Option<String>,
 }
 
 /// What `workspace identity` does.

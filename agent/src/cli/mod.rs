@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod hook;
 pub mod identity;
 pub mod idle;
+pub mod import;
 pub mod keep;
 pub mod log;
 pub mod machine;

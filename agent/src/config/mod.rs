@@ -15,6 +15,7 @@ pub mod settings;
 mod spelling;
 mod value;
 
+pub(crate) use check::safe_on_smb;
 pub use files::Trust;
 pub use kept::{InForce, in_force, keep};
 pub(crate) use place::is_hidden;

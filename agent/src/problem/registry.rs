@@ -180,7 +180,8 @@ problems! {
     "workspace.link-occupied":
         "Where a user's link belongs, there is a file or a directory of their own. Nothing was touched, and nothing in it \
          is on the share.";
-        "Move it away (mv ~/notebooks/remote ~/notebooks/remote.local); the link is made by itself then.";
+        "To copy it there, verified, and keep the original: sudo dsvm-agent workspace import NAME. Or move it away; the link \
+         is made by itself then.";
 
     "idle.cannot-tell":
         "Whether the VM is used cannot be told for hours, since something that is there cannot be read: a GPU, a hub, the \

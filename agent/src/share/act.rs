@@ -370,6 +370,22 @@ pub fn attach(share: &Share, directory: &str, uid: u32, gid: u32, address: Optio
     mount::attach(&tree, &point).map_err(|e| Failure::mount(Attempt::Attach, e))
 }
 
+/// Where a user's directory is mounted, if it is.
+///
+/// # Errors
+/// In `details`, when it is not.
+pub fn user_mount(share: &Share, directory: &str) -> Result<std::path::PathBuf, Failure> {
+    let mounts = mountinfo::read().map_err(|e| Failure::said(Attempt::Attach, e.to_string()))?;
+    let seen = super::observe::mounted(share, &mounts);
+    let target = share.mount_point.join(directory);
+    let opened = open::directory(&target).and_then(|fd| mount_id(&fd));
+    let own = seen.users.iter().find(|m| m.directory == Path::new(directory));
+    match own {
+        Some(own) if opened == Ok(own.mount.id) => Ok(target),
+        _ => Err(Failure::said(Attempt::Attach, "the user's directory on the share is not mounted")),
+    }
+}
+
 /// Unmounts a user's directory, if nobody uses it. Only what lies on the guard itself is unmounted, and it is reached
 /// through the guard: a path through a user's own directory may lead anywhere by the time that it is followed.
 ///

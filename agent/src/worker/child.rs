@@ -9,12 +9,17 @@ use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
 use crate::share::{old, repair};
+use crate::sys::clock::{boottime, rfc3339};
 use crate::sys::process;
-use crate::workspace::{act as workspace, identities, observe};
+use crate::workspace::{act as workspace, identities, import, observe};
 use rustix::fd::OwnedFd;
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
 use std::path::{Component, Path};
+use std::time::{Duration, SystemTime};
+
+/// How often a long job says how far it is.
+const TELL: Duration = Duration::from_millis(200);
 
 /// Runs the job on standard input and writes the answer to standard output. `config` is the configuration's file, which
 /// some jobs read before privileges are given up.
@@ -59,7 +64,11 @@ fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Se
     if settings.share.is_some() {
         vouch::vouch(job, &settings.workspace.directory, own, config)?;
     }
+    let me = rustix::process::geteuid();
     match job.privilege() {
+        // A user's own command has nothing to give up, and gets nothing.
+        Privilege::Nobody if !me.is_root() => keep(CapabilitySet::empty()),
+        Privilege::User(person) if !me.is_root() && me.as_raw() == person.uid() => keep(CapabilitySet::empty()),
         Privilege::Nobody => process::become_user(own.0, own.1, &[own.1], parent),
         Privilege::User(person) => process::become_user(person.uid(), person.gid(), person.groups(), parent),
         Privilege::Root(capabilities) => keep(capabilities),
@@ -110,6 +119,22 @@ fn perform(job: &Job, settings: &Settings, root: Option<Result<OwnedFd, Failure>
     }
 }
 
+/// Says how far an import is, at most a few times in a second. Whoever listens no longer wants no more of it.
+fn told() -> impl FnMut(&import::Event) -> Result<(), rustix::io::Errno> {
+    let (mut last, mut kind) = (Duration::ZERO, None);
+    move |event| {
+        let (now, this) = (boottime(), std::mem::discriminant(event));
+        if kind == Some(this) && now < last + TELL {
+            return Ok(());
+        }
+        (last, kind) = (now, Some(this));
+        let mut line = serde_json::to_vec(&Answer::Importing(event.clone())).map_err(|_| rustix::io::Errno::INVAL)?;
+        line.push(b'\n');
+        let mut out = std::io::stdout().lock();
+        out.write_all(&line).and_then(|()| out.flush()).map_err(|_| rustix::io::Errno::PIPE)
+    }
+}
+
 fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     let configured = || settings.share.as_ref().ok_or_else(|| Failure::said(Attempt::Worker, "no share is configured"));
     let done = |()| Answer::Done;
@@ -143,6 +168,20 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             let owners = configured()?.kind() != Kind::Smb;
             let directory = |name: &str| user_directory(&settings.workspace.directory, name);
             identities::perform(task, owners, directory, by).map(Answer::Ledger)
+        }
+        Job::Import { person, directory, into, dry_run } => {
+            let share = configured()?;
+            let order = import::Order {
+                home: person.home().to_owned(),
+                link: settings.workspace.link.clone().into(),
+                target: share::user_mount(share, directory)?,
+                smb: share.kind() == Kind::Smb,
+                into: into.clone(),
+                dry_run: *dry_run,
+                node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+                today: rfc3339(SystemTime::now()).chars().filter(char::is_ascii_digit).take(8).collect(),
+            };
+            Ok(Answer::Imported(import::run(&order, &mut told())))
         }
         Job::Attach { wanted, address } => {
             share::attach(configured()?, &wanted.directory, wanted.uid, wanted.gid, *address).map(done)

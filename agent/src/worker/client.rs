@@ -222,7 +222,9 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Heal { .. } => Attempt::Heal,
         Job::Rekey { .. } => Attempt::Rekey,
         Job::Probe => Attempt::Probe,
-        Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Ledger { .. } => Attempt::Directory,
+        Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Ledger { .. } | Job::Import { .. } => {
+            Attempt::Directory
+        }
         Job::ReadAhead { .. } => Attempt::Mount,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,

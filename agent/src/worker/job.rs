@@ -4,6 +4,7 @@ use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
 use crate::workspace::act::Wanted;
 use crate::workspace::identities::{Shown, Task};
+use crate::workspace::import::{Event, Outcome};
 use crate::workspace::model::{Account, Directory, Link, Person};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,18 @@ pub enum Job {
         /// Their numbers, as in mountinfo.
         devices: Vec<String>,
     },
+    /// Copy what lies where the link belongs to the share: [`crate::workspace::import`]. For somebody at a terminal; the
+    /// launcher starts no such worker. It takes as long as it takes, and says how far it is, a line for each answer.
+    Import {
+        /// Whose.
+        person: Box<Person>,
+        /// Their directory, relative to the mount point.
+        directory: String,
+        /// Place everything in this new directory.
+        into: Option<String>,
+        /// Only look.
+        dry_run: bool,
+    },
     /// Look at, or make, the link in a home.
     Link {
         /// Whose.
@@ -170,6 +183,7 @@ impl Job {
             Job::ReadAhead { .. } => "read-ahead".to_owned(),
             Job::Link { person, .. } => format!("home:{}", person.uid()),
             Job::FetchKeys => "vault".to_owned(),
+            Job::Import { person, .. } => format!("home:{}", person.uid()),
             Job::Examine { .. } => "doctor".to_owned(),
         }
     }
@@ -212,6 +226,7 @@ impl Job {
             Job::OwnDirectory { .. } => c"dsvm:dirs",
             Job::TakeDown { .. } => c"dsvm:detach",
             Job::ReadAhead { .. } => c"dsvm:ahead",
+            Job::Import { .. } => c"dsvm:import",
             Job::Link { .. } => c"dsvm:link",
             Job::FetchKeys => c"dsvm:vault",
             Job::Examine { .. } => c"dsvm:doctor",
@@ -235,6 +250,8 @@ impl Job {
             // A session that is just being opened anew is waited for.
             Job::Rekey { .. } => 60,
             Job::Heal { .. } => 10,
+            // Whoever waits for it gives up when it gets no further.
+            Job::Import { .. } => 7 * 24 * 60 * 60,
             // After a server's death an unmount was seen to take 34 s.
             Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
         })
@@ -279,7 +296,13 @@ impl Job {
             // sysfs belongs to root: being root is enough.
             Job::ReadAhead { .. } => Privilege::Root(CapabilitySet::empty()),
             Job::Link { person, .. } | Job::OwnDirectory { person, .. } => Privilege::User(person.clone()),
+            Job::Import { person, .. } => Privilege::User(Person::clone(person)),
         }
+    }
+
+    /// Whether it is only for somebody at a terminal: the main process has no business with it.
+    pub fn is_by_hand(&self) -> bool {
+        matches!(self, Job::Ledger { .. } | Job::Import { .. })
     }
 
     /// Whether the worker reads the settings in force first.
@@ -298,7 +321,9 @@ impl Job {
             Job::MountPoints { directories } => (None, directories, &[]),
             Job::Directories { wanted, .. } => (None, &[], wanted),
             Job::Attach { wanted, .. } | Job::OwnDirectory { wanted, .. } => (Some(&wanted.directory), &[], &[]),
-            Job::Detach { directory } | Job::Link { directory, .. } => (Some(directory), &[], &[]),
+            Job::Detach { directory } | Job::Link { directory, .. } | Job::Import { directory, .. } => {
+                (Some(directory), &[], &[])
+            }
             _ => (None, &[], &[]),
         };
         one.into_iter().chain(many.iter().map(String::as_str)).chain(wanted.iter().map(|w| w.directory.as_str()))
@@ -357,6 +382,10 @@ pub enum Answer {
     Examined(Examined),
     /// Who is who.
     Ledger(Shown),
+    /// How far an import is: more follows.
+    Importing(Event),
+    /// What came of an import.
+    Imported(Outcome),
     /// It failed.
     Failed(Failure),
 }

@@ -217,8 +217,8 @@ impl Launcher<'_> {
 
     fn start(&mut self, id: u64, job: &Job, answer: OwnedFd) -> Result<(), String> {
         let target = job.target();
-        if matches!(job, Job::Ledger { .. }) {
-            return Err("only an administrator asks for that, and not by way of the agent".to_owned());
+        if job.is_by_hand() {
+            return Err("only a person asks for that, and not by way of the agent".to_owned());
         }
         if self.options.look_only && !job.only_looks() {
             return Err("only looking is allowed".to_owned());

@@ -22,7 +22,7 @@ pub(super) fn pidfd(child: &Child) -> io::Result<OwnedFd> {
 }
 
 /// Starts a worker with its job on standard input. The answer goes to `answer`.
-pub(super) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<Child> {
+pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<Child> {
     let envelope = serde_json::to_vec(&(job, own))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);

@@ -14,6 +14,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// Entries of a directory in the way are counted up to this.
 pub const COUNTED: u64 = 1000;
+/// Directories within directories are counted up to this.
+const DEPTH: u32 = 16;
 
 /// Whose directory on the share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,15 +288,55 @@ fn seen(parent: &OwnedFd, name: &std::ffi::OsStr, target: &Path) -> Result<Link,
             let leads = Path::new(std::ffi::OsStr::from_bytes(leads.to_bytes())).to_owned();
             if leads == target { Link::Right { made: false } } else { Link::Elsewhere { target: leads } }
         }
-        FileType::Directory => Link::Directory { entries: count(parent, name) },
+        FileType::Directory => {
+            let mut seen = Counted::default();
+            seen.add(parent, name, 0);
+            Link::Directory { files: seen.files, bytes: seen.bytes, more: seen.more }
+        }
         _ => Link::Other,
     })
 }
 
-fn count(parent: &OwnedFd, name: &std::ffi::OsStr) -> u64 {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(directory) = rustix::fs::openat(parent, name, flags, Mode::empty()) else { return 0 };
-    let Ok(entries) = rustix::fs::Dir::read_from(&directory) else { return 0 };
-    let entries = entries.flatten().filter(|e| !matches!(e.file_name().to_bytes(), b"." | b".."));
-    u64::try_from(entries.take(usize::try_from(COUNTED).unwrap_or(usize::MAX)).count()).unwrap_or(COUNTED)
+/// What is in a directory, as far as it is counted.
+#[derive(Debug, Default)]
+struct Counted {
+    entries: u64,
+    files: u64,
+    bytes: u64,
+    more: bool,
+}
+
+impl Counted {
+    /// Adds what is in the directory `name`. Nothing is followed.
+    fn add(&mut self, parent: &OwnedFd, name: &std::ffi::OsStr, depth: u32) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(parent, name, flags, Mode::empty());
+        let Some((directory, entries)) =
+            opened.and_then(|d| Ok((rustix::fs::Dir::read_from(&d)?, d))).ok().map(|(e, d)| (d, e))
+        else {
+            self.more = true;
+            return;
+        };
+        for entry in entries.flatten().filter(|e| !matches!(e.file_name().to_bytes(), b"." | b"..")) {
+            self.entries += 1;
+            if self.entries > COUNTED || depth > DEPTH {
+                self.more = true;
+                return;
+            }
+            let below = {
+                use std::os::unix::ffi::OsStrExt;
+                std::ffi::OsStr::from_bytes(entry.file_name().to_bytes())
+            };
+            match rustix::fs::statat(&directory, below, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                    self.add(&directory, below, depth + 1);
+                }
+                Ok(stat) => {
+                    self.files += 1;
+                    self.bytes = self.bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+                }
+                Err(_) => self.more = true,
+            }
+        }
+    }
 }

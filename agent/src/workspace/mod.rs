@@ -3,6 +3,7 @@
 pub mod act;
 pub mod decide;
 pub mod identities;
+pub mod import;
 pub mod memory;
 pub mod model;
 pub mod names;

@@ -113,8 +113,12 @@ pub enum Link {
     },
     /// A directory of the user's own.
     Directory {
-        /// Entries in it, up to a bound.
-        entries: u64,
+        /// Files and links in it, however deep, up to a bound.
+        files: u64,
+        /// Bytes in those.
+        bytes: u64,
+        /// There is more than was counted, or some of it cannot be read.
+        more: bool,
     },
     /// A file or something else.
     Other,

@@ -9,6 +9,8 @@ mod names;
 mod paths;
 mod source;
 
+pub(crate) use paths::safe_on_smb;
+
 use super::fragment::Fragment;
 use super::options::{self, Judged};
 use super::place::{Given, Mistake, Place};

@@ -128,7 +128,7 @@ fn plain(component: &str) -> Result<(), String> {
 
 /// Whether a component can be a name on an SMB share; else why not. After Azure Files' page "Naming and referencing
 /// shares, directories, files, and metadata".
-pub(super) fn safe_on_smb(component: &str) -> Result<(), String> {
+pub(crate) fn safe_on_smb(component: &str) -> Result<(), String> {
     plain(component)?;
     if let Some(c) = component.chars().find(|c| "\"\\:|<>*?".contains(*c)) {
         return Err(format!("has {c}, which names on SMB cannot have"));

@@ -3,6 +3,7 @@
 use crate::config::settings::Share;
 use crate::problem::Problem;
 use crate::share::decide::differs;
+use crate::share::diagnosis::bytes;
 use crate::share::model::{Attempt, Failure, Mounted, UserMount, parent_of};
 use crate::share::options::{self, For};
 use crate::workspace::identities::Recorded;
@@ -164,9 +165,10 @@ fn give(name: &str, uid: u32) -> String {
 /// What lies where the link belongs, as a problem; nothing when it is right.
 pub fn link_problem(account: &Account, link: &str, seen: &Link) -> Option<Problem> {
     let name = &account.name;
-    let import = format!(
+    let away = format!(
         "Move it away (mv ~/{link} ~/{link}.local), or ask an administrator to; the link is made by itself then."
     );
+    let import = format!("To copy it there, verified, and keep the original: sudo dsvm-agent workspace import {name}");
     let problem = match seen {
         Link::Right { .. } | Link::NoHome => return None,
         Link::Missing => Problem::new(
@@ -177,13 +179,13 @@ pub fn link_problem(account: &Account, link: &str, seen: &Link) -> Option<Proble
         Link::Elsewhere { target } => Problem::new(
             "workspace.link-elsewhere",
             format!("~/{link} of {name} leads to {}, not to the share. Nothing was touched.", target.display()),
-            import,
+            away,
         ),
-        Link::Directory { entries } => Problem::new(
+        Link::Directory { files, bytes, more } => Problem::new(
             "workspace.link-occupied",
             format!(
                 "~/{link} is {name}'s own directory ({}), not the share. Nothing was touched; nothing in it is on the share.",
-                count(*entries)
+                count(*files, *bytes, *more)
             ),
             import,
         ),
@@ -205,11 +207,11 @@ pub fn link_problem(account: &Account, link: &str, seen: &Link) -> Option<Proble
     Some(problem.about(name))
 }
 
-fn count(entries: u64) -> String {
-    match entries {
-        0 => "empty".to_owned(),
-        1 => "1 entry".to_owned(),
-        n if n >= crate::workspace::act::COUNTED => format!("{n} entries or more"),
-        n => format!("{n} entries"),
+fn count(files: u64, size: u64, more: bool) -> String {
+    let and_more = if more { " or more" } else { "" };
+    match files {
+        0 if !more => "empty".to_owned(),
+        1 => format!("1 file{and_more}, {}", bytes(size)),
+        n => format!("{n} files{and_more}, {}", bytes(size)),
     }
 }

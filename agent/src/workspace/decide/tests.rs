@@ -249,7 +249,7 @@ fn every_text_says_what_was_left_alone_and_what_to_do() {
     let ada = account("ada", 1001);
     let links = [
         (Link::Elsewhere { target: "/data/ada".into() }, "workspace.link-elsewhere"),
-        (Link::Directory { entries: 3 }, "workspace.link-occupied"),
+        (Link::Directory { files: 3, bytes: 2 << 20, more: false }, "workspace.link-occupied"),
         (Link::Other, "workspace.link-occupied"),
         (Link::Blocked { path: "/home/ada/notebooks".into(), errno: 13 }, "workspace.home-blocked"),
         (Link::Missing, "workspace.link-missing"),
@@ -259,6 +259,14 @@ fn every_text_says_what_was_left_alone_and_what_to_do() {
         assert_eq!((problem.code.as_str(), problem.subject.as_deref()), (code, Some("ada")));
         assert!(!problem.remedy.is_empty() && !problem.summary.contains('\n'));
     }
+    let text = |files, bytes, more| {
+        link_problem(&ada, "notebooks/remote", &Link::Directory { files, bytes, more }).unwrap().summary
+    };
+    let said = "~/notebooks/remote is ada's own directory (3 files, 2 MiB), not the share. Nothing was touched; nothing in it \
+                is on the share.";
+    assert_eq!(text(3, 2 << 20, false), said);
+    assert!(text(0, 0, false).contains("(empty)") && text(1, 7, false).contains("(1 file, 7 bytes)"));
+    assert!(text(1000, 0, true).contains("1000 files or more"));
     for seen in [Link::Right { made: true }, Link::Right { made: false }, Link::NoHome] {
         assert_eq!(link_problem(&ada, "notebooks/remote", &seen), None);
     }
