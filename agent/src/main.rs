@@ -58,8 +58,13 @@ fn main() -> ExitCode {
             print(|out| cli::config::check(file.as_deref().or(given(config)), cli::machine::findings, out))
         }
         Command::Config(ConfigCommand::Show) => print(|out| cli::config::show(given(config), out)),
+        Command::Greeting => {
+            cli::greeting::run(&Path::new(launcher::RUN).join("status"));
+            Ok(0)
+        }
         Command::LoginHook => {
-            cli::hook::run(&Path::new(launcher::RUN).join("status/request.sock"));
+            let run = Path::new(launcher::RUN);
+            cli::hook::run(&run.join("status/request.sock"), &run.join("late"));
             Ok(0)
         }
     };

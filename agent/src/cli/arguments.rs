@@ -57,6 +57,9 @@ pub enum Command {
     /// What PAM runs at log-in.
     #[command(hide = true)]
     LoginHook,
+    /// What people read at log-in.
+    #[command(hide = true)]
+    Greeting,
     /// The process that observes and decides.
     #[command(hide = true)]
     Brain(BrainArguments),

@@ -3,17 +3,18 @@
 use super::changes::Changes;
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
 use super::idle::Idle;
+use super::login::Waiters;
 use super::orders::{self, Kept, Orders};
 use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
-use super::request::{self, Incoming, LOGIN, Reply, Request};
+use super::request::{self, Incoming, Reply, Request};
 use super::trigger::{self, Trigger};
 use crate::config::{self, Seal};
 use crate::share::observe::short;
-use crate::status::model::{Health, ShareState, Status, UserState};
+use crate::status::model::{Health, Status};
 use crate::status::publish;
 use crate::sys::clock::{boot_id, boottime};
-use crate::sys::{mountinfo, process, random};
+use crate::sys::{host, mountinfo, process, random};
 use crate::worker::client::{Client, Event};
 use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
@@ -75,13 +76,6 @@ pub fn run(config: &Path, mode: Mode) -> Result<u8, String> {
     })
 }
 
-struct Waiter {
-    user: String,
-    asked: Duration,
-    until: Instant,
-    reply: oneshot::Sender<Reply>,
-}
-
 struct Brain {
     config: PathBuf,
     mode: Mode,
@@ -90,7 +84,7 @@ struct Brain {
     identity: Identity,
     since: Since,
     changes: Changes,
-    waiters: Vec<Waiter>,
+    waiters: Waiters,
     present: Option<(Duration, Option<BTreeSet<u32>>)>,
     /// What the last pass decided, and until when nothing but a probe becomes due.
     last: Option<(Decision, Duration)>,
@@ -127,16 +121,15 @@ impl Brain {
         orders::log_notes(config);
         let boot_id = boot_id();
         let idle = Idle::restore(&Path::new(RUN).join("status"), &boot_id);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             config: config.to_owned(),
             mode,
             client,
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
-            identity: Identity { host, boot_id, started: SystemTime::now() },
+            identity: Identity { host: host::name(), boot_id, started: SystemTime::now() },
             since: Since::default(),
             changes: Changes::default(),
-            waiters: Vec::new(),
+            waiters: Waiters::default(),
             present: None,
             last: None,
             look_at: Some(Instant::now()),
@@ -293,10 +286,14 @@ impl Brain {
             Request::Own => {
                 let own = self.status.as_ref().map(|s| report::own(s, uid));
                 let starting = || Reply::Error { error: "the agent is starting".to_owned() };
+                // Who asks is here, and wants what they ask for.
+                let row = own.as_ref().and_then(|own| own.user.as_ref()).filter(|row| !row.mounted);
+                let record = row.and_then(|row| self.engine.users.users.get_mut(&row.name));
+                let hurried = record.is_some_and(|record| record.hurry(boottime()));
                 answer(reply, own.map_or_else(starting, Reply::Own));
                 // Whoever asks again shall see what is now. Nobody keeps the agent busy by asking.
                 self.asked = true;
-                boottime() >= self.looked + ASKED
+                hurried || boottime() >= self.looked + ASKED
             }
             Request::Look { user } => {
                 let record = self.engine.users.users.get_mut(&user).filter(|_| uid == 0);
@@ -317,7 +314,7 @@ impl Brain {
                 };
                 let now = boottime();
                 match self.engine.users.users.get_mut(&user) {
-                    Some(record) => record.hurry(now),
+                    Some(record) => drop(record.hurry(now)),
                     None => {
                         // Directory services need not enumerate: whoever logs in is asked for by name.
                         // One that was not found is asked for again, since there is somebody of that name now.
@@ -326,7 +323,7 @@ impl Brain {
                         }
                     }
                 }
-                self.waiters.push(Waiter { user, asked: now, until: Instant::now() + LOGIN, reply });
+                self.waiters.add(user, now, reply);
                 true
             }
             Request::Keep { .. } | Request::EndKeep | Request::Samples { .. } => {
@@ -348,6 +345,8 @@ impl Brain {
         self.idle.look(&self.engine, facts.now);
         decision.problems.extend(self.idle.problems());
         self.number += 1;
+        // A cloned VM gets its own name while the agent may be there already.
+        self.identity.host = host::name();
         let idle = self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id));
         let known =
             self.engine.users.known || self.engine.settings.share.is_none() || self.engine.users.unknown.is_some();
@@ -363,7 +362,9 @@ impl Brain {
         let mut status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
         status.idle = self.idle.told(&self.engine, pass.at, pass.boottime);
         self.tell(status, idle);
-        self.answer_waiters();
+        if let Some(status) = &self.status {
+            self.waiters.answer(status, &self.engine.users);
+        }
         self.looked = facts.now;
         let due = facts.now.saturating_add(self.engine.next_look(facts.now).min(PERIOD));
         self.last = Some((decision, due));
@@ -416,29 +417,5 @@ impl Brain {
             }
             Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
         }
-    }
-
-    fn answer_waiters(&mut self) {
-        let Some(status) = &self.status else { return };
-        let now = Instant::now();
-        let asked = self.engine.users.asked;
-        let away = matches!(status.share.state, ShareState::Unreachable | ShareState::Refused | ShareState::Hung);
-        let answer = |waiter: &Waiter| match status.users.iter().find(|u| u.name == waiter.user) {
-            Some(user) if user.state == UserState::Ready && user.mounted => Some(true),
-            Some(user) if user.state == UserState::Problem => Some(false),
-            // Nothing will come within the time of a log-in, which asks several times.
-            Some(_) if away => Some(false),
-            // The name services have answered since, and know nobody of that name who is served.
-            None if asked.is_some_and(|at| at >= waiter.asked) => Some(false),
-            _ => (now >= waiter.until).then_some(false),
-        };
-        let mut waiting = Vec::new();
-        for waiter in self.waiters.drain(..) {
-            match answer(&waiter) {
-                Some(ready) => drop(waiter.reply.send(Reply::Login { ready })),
-                None => waiting.push(waiter),
-            }
-        }
-        self.waiters = waiting;
     }
 }

@@ -349,6 +349,7 @@ impl Engine {
         let pauses = self.users.users.values().flat_map(|r| r.troubles.values()).map(|t| t.again);
         let due = pauses
             .chain(self.users.held.values().map(|h| h.again))
+            .chain(self.users.users.values().filter_map(|r| r.look))
             .chain(self.users.gone().map(|at| at.saturating_add(self.settings.workspace.linger)))
             .chain([self.share.old.again])
             .chain(self.kept.again())

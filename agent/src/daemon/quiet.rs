@@ -57,6 +57,7 @@ pub fn tells_the_same(a: &Status, b: &Status) -> bool {
         && a.problems == b.problems
         && lasting(&a.share) == lasting(&b.share)
         && a.node == b.node
+        && a.workspace == b.workspace
         && a.users == b.users
         && match (&a.idle, &b.idle) {
             (Some(a), Some(b)) => crate::status::idle::tells_the_same(a, b),

@@ -5,6 +5,7 @@ use crate::problem::Problem;
 use crate::status::health::health;
 use crate::status::model::{
     Agent, Counts, Node, OwnView, ProblemView, SCHEMA, ShareState, ShareView, Status, UserState, UserView,
+    WorkspaceView,
 };
 use crate::sys::clock::rfc3339;
 use crate::workspace::memory::Record;
@@ -95,6 +96,7 @@ pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Id
         problems,
         counts,
         share,
+        workspace: WorkspaceView { link: Some(engine.settings.workspace.link.clone()) },
         users,
         idle: None,
     }

@@ -79,6 +79,7 @@ pub(crate) fn status() -> Status {
             bytes_free: None,
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
         },
+        workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
         users,
         idle: None,
     }

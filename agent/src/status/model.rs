@@ -24,11 +24,21 @@ pub struct Status {
     pub counts: Counts,
     /// The share.
     pub share: ShareView,
+    /// What is the same for all users.
+    #[serde(default)]
+    pub workspace: WorkspaceView,
     /// Every user; empty in the file that everybody may read.
     pub users: Vec<UserView>,
     /// Whether the VM is used, and why; nothing before the first look.
     #[serde(default)]
     pub idle: Option<super::idle::IdleView>,
+}
+
+/// What is the same for all users.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WorkspaceView {
+    /// The link, relative to a home.
+    pub link: Option<String>,
 }
 
 /// The agent itself.

@@ -51,6 +51,15 @@ pub fn read(dir: &Path) -> Result<Published, ReadError> {
     }
 }
 
+/// The status for everybody, whoever asks.
+pub fn read_public(dir: &Path) -> Result<Status, ReadError> {
+    match read_file(&dir.join(PUBLIC)) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err(ReadError::Missing),
+        Err(error) => Err(unusable(dir, PUBLIC, &error)),
+    }
+}
+
 fn unusable(dir: &Path, name: &str, error: &io::Error) -> ReadError {
     ReadError::Unusable { path: dir.join(name), reason: error.to_string() }
 }

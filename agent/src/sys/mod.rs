@@ -1,6 +1,7 @@
 //! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes, connections, the kernel's keys.
 
 pub mod clock;
+pub mod host;
 pub mod http;
 pub mod keyring;
 pub mod kmsg;

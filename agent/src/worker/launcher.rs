@@ -289,9 +289,12 @@ impl Launcher<'_> {
 fn directories(own: (u32, u32)) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
     let run = Path::new(RUN);
-    for (path, mode, owner) in
-        [(run.to_owned(), 0o755, (0, 0)), (run.join("share"), 0o700, (0, 0)), (run.join("status"), 0o755, own)]
-    {
+    for (path, mode, owner) in [
+        (run.to_owned(), 0o755, (0, 0)),
+        (run.join("share"), 0o700, (0, 0)),
+        (run.join("late"), 0o700, (0, 0)),
+        (run.join("status"), 0o755, own),
+    ] {
         match std::fs::DirBuilder::new().mode(mode).create(&path) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// So many bytes of names are asked for: three quarters of what a message to a worker may have.
 const NAMED: usize = 96 * 1024;
+/// The least time between two looks at one user because somebody asked.
+pub const HURRY: Duration = Duration::from_secs(2);
 
 /// So often a home that is missing is looked for: for five minutes, since an account comes before its home.
 const HOMELESS: u32 = 6;
@@ -31,8 +33,10 @@ pub struct Record {
     pub squashed: Option<u64>,
     /// The link was right at this time.
     pub linked: Option<Duration>,
-    /// Look at the link again soon.
-    pub look: bool,
+    /// Look at the link again then.
+    pub look: Option<Duration>,
+    /// When somebody asked for this user last, or when that is to take effect: see [`Record::hurry`].
+    pub hurried: Option<Duration>,
     /// When the user was last present; nothing: not since the agent started.
     pub last_present: Option<Duration>,
     /// The name has another number than before, and the directory was not looked at since.
@@ -168,6 +172,24 @@ impl Memory {
 }
 
 impl Record {
+    /// Of an account that was just found, and of which nothing else is known.
+    pub fn new(account: Account, directory: String) -> Self {
+        Self {
+            account,
+            directory,
+            point: None,
+            made: None,
+            checked: None,
+            squashed: None,
+            linked: None,
+            look: None,
+            hurried: None,
+            last_present: None,
+            renumbered: false,
+            troubles: BTreeMap::new(),
+        }
+    }
+
     fn trouble(&mut self, topic: Topic, problem: Option<Problem>, now: Duration, jitter: u64) {
         let failures = self.troubles.get(&topic).map_or(0, |t| t.failures);
         let again = now + pause(failures, jitter);
@@ -208,18 +230,30 @@ impl Record {
     pub fn wants_link(&self, present: bool, now: Duration) -> bool {
         // A home that is not there after minutes comes with the first log-in: thousands of accounts may have none.
         let homeless = self.troubles.get(&Topic::Link).is_some_and(|t| t.problem.is_none() && t.failures >= HOMELESS);
+        let asked = self.look.is_some_and(|at| now >= at);
         self.due(Topic::Link, now)
-            && (self.look || present || !homeless)
-            && (self.look || self.linked.is_none_or(|at| present && now >= at + LOOK_AGAIN))
+            && (asked || present || !homeless)
+            && (asked || self.linked.is_none_or(|at| present && now >= at + LOOK_AGAIN))
     }
 
-    /// Somebody waits for this user: everything is tried again at once.
-    pub fn hurry(&mut self, now: Duration) {
+    /// Somebody waits for this user: everything is tried again at once, or when the last such time is long enough ago.
+    /// Who asks without end would otherwise start processes without end. Returns whether it makes a difference.
+    pub fn hurry(&mut self, now: Duration) -> bool {
         self.last_present = Some(now);
-        self.look = true;
-        for trouble in self.troubles.values_mut() {
-            trouble.again = now;
+        if self.hurried.is_some_and(|at| at >= now) {
+            return false;
         }
+        let at = self.hurried.map_or(now, |last| now.max(last + HURRY));
+        (self.look, self.hurried) = (Some(self.look.map_or(at, |look| look.min(at))), Some(at));
+        for trouble in self.troubles.values_mut() {
+            trouble.again = trouble.again.min(at);
+        }
+        true
+    }
+
+    /// Whether the home was looked for and does not exist yet.
+    pub fn is_homeless(&self) -> bool {
+        self.linked.is_none() && self.troubles.get(&Topic::Link).is_some_and(|t| t.problem.is_none())
     }
 
     /// Something about this user changed on the share: their directory is looked at again, at once.
@@ -265,7 +299,7 @@ impl Record {
 
     /// The link was made or looked at.
     pub fn link(&mut self, link: &str, seen: &Link, now: Duration, jitter: u64) {
-        self.look = false;
+        self.look = None;
         match super::decide::link_problem(&self.account, link, seen) {
             // Made at the first log-in, most likely: nobody needs to do anything.
             None if *seen == Link::NoHome => {
@@ -285,7 +319,7 @@ impl Record {
 
     /// The worker for the link did not come back.
     pub fn link_failed(&mut self, failure: &Failure, now: Duration, jitter: u64) {
-        self.look = false;
+        self.look = None;
         self.trouble(Topic::Link, Some(super::decide::home_silent(&self.account.name, failure)), now, jitter);
     }
 
@@ -305,5 +339,41 @@ impl Record {
                 self.trouble(Topic::Mount, Some(super::decide::failed(&self.account.name, &failure)), now, jitter);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_without_end_starts_no_helpers_without_end() {
+        let account = Account {
+            name: "mallory".to_owned(),
+            uid: 1001,
+            gid: 1001,
+            groups: vec![1001],
+            group_names: Vec::new(),
+            home: "/home/mallory".into(),
+            shell: "/bin/bash".into(),
+        };
+        let mut record = Record::new(account, "notebooks/mallory".to_owned());
+        let (mut looks, second) = (0, Duration::from_secs(1));
+        record.linked = Some(second);
+        for ms in 1000..61_000_u64 {
+            let now = Duration::from_millis(ms);
+            record.hurry(now);
+            if record.wants_link(true, now) {
+                looks += 1;
+                record.link("notebooks/remote", &Link::Right { made: false }, now, 0);
+            }
+        }
+        assert_eq!(looks, 30, "one in two seconds");
+        // A pause after a failure is cut short, and no more often either.
+        record.trouble(Topic::Link, None, second * 100, 0);
+        assert!(record.hurry(second * 100) && record.wants_link(true, second * 100));
+        record.link("notebooks/remote", &Link::NoHome, second * 100, 0);
+        assert!(record.hurry(second * 101) && !record.hurry(second * 101));
+        assert!(!record.wants_link(true, second * 101) && record.wants_link(true, second * 102));
     }
 }

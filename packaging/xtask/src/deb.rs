@@ -23,6 +23,9 @@ const STAGED: &[(&str, &str)] = &[
     ("packaging/systemd/dsvm-agent.sysusers", "debian/dsvm-agent.sysusers"),
     ("packaging/systemd/dsvm-agent.tmpfiles", "debian/dsvm-agent.tmpfiles"),
     ("packaging/pam/dsvm-agent", "pam-configs/dsvm-agent"),
+    ("packaging/profile/dsvm-agent.sh", "profile.d/dsvm-agent.sh"),
+    ("packaging/jupyter/dsvm_agent_hub.py", "jupyter/dsvm_agent_hub.py"),
+    ("packaging/jupyter/jupyterhub_config.py", "jupyter/jupyterhub_config.py"),
     ("packaging/deb/agent.toml", "agent.toml"),
     ("CHANGELOG.md", "NEWS.md"),
 ];
@@ -105,7 +108,7 @@ fn source_date_epoch() -> Result<String, Error> {
 /// Lays out the tree that debhelper packs. It is a copy, so that nothing is ever written beside the sources.
 fn stage(tree: &Path, program: &Path, version: &str, epoch: &str) -> Result<(), Error> {
     let debian = root().join("packaging/deb/debian");
-    for directory in ["debian/source", "pam-configs"] {
+    for directory in ["debian/source", "jupyter", "pam-configs", "profile.d"] {
         let path = tree.join(directory);
         fs::create_dir_all(&path).map_err(|error| Error::File(path.clone(), error))?;
     }

@@ -5,7 +5,7 @@ use dsvm_agent::config::settings::Kind;
 use dsvm_agent::share::model::ShareState;
 use dsvm_agent::status::age::Moment;
 use dsvm_agent::status::model::{
-    Agent, Counts, Health, Node, OwnView, ProblemView, SCHEMA, ShareView, Status, UserState, UserView,
+    Agent, Counts, Health, Node, OwnView, ProblemView, SCHEMA, ShareView, Status, UserState, UserView, WorkspaceView,
 };
 use dsvm_agent::status::public::public;
 use dsvm_agent::status::render::{Context, render};
@@ -102,6 +102,7 @@ fn status() -> Status {
             bytes_free: None,
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
         },
+        workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
         users,
         idle: None,
     }

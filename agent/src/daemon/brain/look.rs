@@ -25,7 +25,7 @@ impl Brain {
     /// Whether everything is to be looked at now.
     pub(super) fn wants_look(&mut self) -> bool {
         let now = boottime();
-        let over = self.waiters.iter().any(|w| Instant::now() >= w.until);
+        let over = self.waiters.soonest().is_some_and(|at| Instant::now() >= at);
         let due = self.last.as_ref().is_none_or(|(_, due)| now >= *due) || now >= self.looked + PERIOD;
         let wanted = self.look_at.is_some_and(|at| Instant::now() >= at);
         // Somebody came or went.
@@ -85,7 +85,7 @@ impl Brain {
         let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
         let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
         let pause = presence.min(due).min(self.engine.next_probe(now)).min(self.idle.next(now));
-        let waiters = self.waiters.iter().map(|w| w.until);
+        let waiters = self.waiters.soonest().into_iter();
         waiters.chain(self.look_at).fold(at + pause, Instant::min)
     }
 

@@ -64,19 +64,10 @@ pub fn take_accounts(
                 let linked = old.linked.filter(|_| old.account.home == account.home);
                 Record { account: account.clone(), linked, ..old }
             }
-            old => Record {
-                renumbered: old.is_some_and(|o| o.account.uid != account.uid),
-                account: account.clone(),
-                directory,
-                point: None,
-                made: None,
-                checked: None,
-                squashed: None,
-                linked: None,
-                look: false,
-                last_present: None,
-                troubles: Default::default(),
-            },
+            old => {
+                let renumbered = old.is_some_and(|o| o.account.uid != account.uid);
+                Record { renumbered, ..Record::new(account.clone(), directory) }
+            }
         };
         memory.users.insert(account.name, record);
     }

@@ -289,7 +289,8 @@ fn anything() -> impl Strategy<Value = (Memory, Mounted, View, Busy, Duration)> 
             for (record, ((point, made, linked, present, look, renumbered), has_mount, carries)) in
                 memory.users.values_mut().zip(&users)
             {
-                (record.point, record.made, record.look, record.renumbered) = (*point, *made, *look, *renumbered);
+                (record.point, record.made, record.renumbered) = (*point, *made, *renumbered);
+                record.look = look.then_some(Duration::from_secs(1));
                 (record.linked, record.last_present) =
                     (linked.map(Duration::from_secs), present.map(Duration::from_secs));
                 if *has_mount && guard.is_some() {

@@ -29,10 +29,13 @@ systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2sc
 
 # --- servers that scenarios start when they want them -------------------------------------------
 for unit in smbd.service nmbd.service winbind.service samba-ad-dc.service nfs-server.service \
-    nfs-kernel-server.service nfs-blkmap.service rpcbind.service rpcbind.socket nftables.service; do
+    nfs-kernel-server.service nfs-blkmap.service rpcbind.service rpcbind.socket nftables.service \
+    slapd.service nslcd.service; do
     systemctl disable "$unit" 2>/dev/null || true
 done
 rm -f /etc/samba/smb.conf
+# The name services ask local files only until a scenario says otherwise.
+sed -i 's/ ldap$//; s/ ldap / /' /etc/nsswitch.conf
 
 # --- the segment that the guests of one scenario share ----------------------------------------------
 cat >/etc/hosts <<'HOSTS'

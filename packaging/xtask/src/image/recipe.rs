@@ -47,8 +47,14 @@ pub const GUEST_PACKAGES: &[&str] = &[
     "nodejs",
     "python3",
     "python3-venv",
+    "rsync",
     "sqlite3",
     "tmux",
+    "zsh",
+    // A directory service, whose accounts nothing can enumerate: its server, and the machine's way to ask it.
+    "libnss-ldapd",
+    "nslcd",
+    "slapd",
     // What scenarios use.
     "acl",
     "attr",

@@ -1,0 +1,188 @@
+//! What a person reads at log-in: where notebooks are kept, and that the rest goes with the VM. From the published status
+//! and from this process's own view of the mounts; it asks nobody, waits for nobody and never fails.
+
+use super::terminal::Terminal;
+use crate::share::model::GUARD_SOURCE;
+use crate::status::age::{Moment, age, lasting};
+use crate::status::duration::humane;
+use crate::status::escape::{Charset, escape};
+use crate::status::model::{Health, ShareState, Status};
+use crate::status::read::read_public;
+use crate::sys::mountinfo::{self, Mount};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The link in homes where no status says another.
+const USUAL_LINK: &str = "notebooks/remote";
+/// The command's whole life: a home may lie on a server that is dead.
+const LIFE: Duration = Duration::from_secs(1);
+
+/// What lies where the link belongs, and what it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notebooks {
+    /// The user's own directory, mounted.
+    Connected,
+    /// The right place, and nothing mounted on it.
+    NotYet,
+    /// Nothing.
+    NoLink,
+    /// Something else.
+    Elsewhere,
+}
+
+/// Prints the lines for the user of this process, if a person can read them: `dir` is where the agent publishes.
+pub fn run(dir: &Path) {
+    // Root has no notebooks.
+    if !std::io::stdout().is_terminal() || rustix::process::geteuid().is_root() {
+        return;
+    }
+    std::thread::spawn(|| {
+        std::thread::sleep(LIFE);
+        std::process::exit(0);
+    });
+    let (Ok(now), Some(home)) = (Moment::now(), std::env::var_os("HOME").filter(|h| !h.is_empty())) else { return };
+    let status = read_public(dir).ok().filter(|s| !age(&s.agent, &now).is_stale());
+    let link = status.as_ref().and_then(|s| s.workspace.link.as_deref()).unwrap_or(USUAL_LINK);
+    let target = std::fs::read_link(Path::new(&home).join(link)).map_err(|e| e.kind() == std::io::ErrorKind::NotFound);
+    let notebooks = notebooks(target, &mountinfo::read().unwrap_or_default());
+    let charset = if Terminal::of_stdout().unicode { Charset::Unicode } else { Charset::Ascii };
+    let mut out = std::io::stdout().lock();
+    for line in lines(status.as_ref(), link, notebooks, &now) {
+        // A terminal that went away wants no more.
+        let _ = writeln!(out, "{}", escape(&line, charset));
+    }
+}
+
+/// What the link leads to. Without one: whether there is nothing at all.
+fn notebooks(target: Result<PathBuf, bool>, mounts: &[Mount]) -> Notebooks {
+    let target = match target {
+        Ok(target) => target,
+        Err(true) => return Notebooks::NoLink,
+        Err(false) => return Notebooks::Elsewhere,
+    };
+    let on_the_way: Vec<&Mount> = mounts.iter().filter(|m| target.starts_with(&m.target)).collect();
+    let is_guard = |m: &Mount| m.fs_type == "tmpfs" && m.source == GUARD_SOURCE;
+    let Some(guard) = on_the_way.iter().find(|m| is_guard(m)) else { return Notebooks::Elsewhere };
+    let connected = on_the_way.iter().any(|m| m.target == target && m.parent == guard.id);
+    if connected { Notebooks::Connected } else { Notebooks::NotYet }
+}
+
+/// The lines. `status` is nothing where no agent runs that could be relied on.
+fn lines(status: Option<&Status>, link: &str, notebooks: Notebooks, now: &Moment) -> Vec<String> {
+    let Some(status) = status else {
+        return vec![match notebooks {
+            Notebooks::Connected => {
+                format!("Saved for every VM: ~/{link}   Everything else here goes away with this VM.")
+            }
+            _ => "Your notebooks are not connected: the agent of this VM does not run. Files saved here will be lost."
+                .to_owned(),
+        }];
+    };
+    let people = match status.counts.present {
+        0 => String::new(),
+        1 => ", 1 person".to_owned(),
+        n => format!(", {n} people"),
+    };
+    let vm = format!("({}{people})", status.node.name);
+    if status.health == Health::Unconfigured {
+        return vec![format!("Nothing here is kept: this VM has no share. Files saved here go away with it {vm}.")];
+    }
+    let so_long = status.share.since.as_deref().filter(|_| status.share.state != ShareState::Mounted);
+    let so_long = so_long.and_then(|since| lasting(since, &status.agent, now));
+    let so_long = so_long.map(|d| format!(" ({})", humane(d))).unwrap_or_default();
+    let not_yet = format!(
+        "Your notebooks are not connected yet{so_long}. Wait before opening any: files saved elsewhere will be lost."
+    );
+    let first = match (notebooks, status.share.state) {
+        (Notebooks::Connected, ShareState::Hung | ShareState::Unreachable) => {
+            format!("Your notebooks do not answer just now{so_long}. Saving waits until they do.")
+        }
+        (Notebooks::Connected, _) => {
+            format!("Saved for every VM: ~/{link}   Everything else here goes away with this VM {vm}.")
+        }
+        (Notebooks::NotYet, _) => not_yet,
+        // The link is made together with the rest, so it may still come.
+        (Notebooks::NoLink, state) if state != ShareState::Mounted => not_yet,
+        (Notebooks::NoLink | Notebooks::Elsewhere, _) => {
+            format!(
+                "~/{link} is not on the share: what you save here goes away with this VM {vm}. Why: dsvm-agent status"
+            )
+        }
+    };
+    vec![first]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::fixtures;
+
+    fn mount(id: u64, parent: u64, target: &str, fs_type: &str, source: &str) -> Mount {
+        Mount {
+            id,
+            parent,
+            device: "0:1".to_owned(),
+            root: "/".into(),
+            target: target.into(),
+            attributes: "rw".to_owned(),
+            fs_type: fs_type.to_owned(),
+            source: source.into(),
+            options: String::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_lies_on_the_guard_is_the_share() {
+        let root = mount(1, 0, "/", "ext4", "/dev/vda");
+        let guard = mount(2, 1, "/data", "tmpfs", GUARD_SOURCE);
+        let alice = mount(3, 2, "/data/notebooks/alice", "cifs", "//s/x");
+        let to = |path: &str| Ok(PathBuf::from(path));
+        let all = [root.clone(), guard.clone(), alice.clone()];
+        for (target, mounts, expected) in [
+            (to("/data/notebooks/alice"), &all[..], Notebooks::Connected),
+            (to("/data/notebooks/alice"), &all[..2], Notebooks::NotYet),
+            (to("/data/notebooks/bob"), &all[..], Notebooks::NotYet),
+            (to("/data/notebooks/alice"), &all[..1], Notebooks::Elsewhere),
+            (to("/home/alice/elsewhere"), &all[..], Notebooks::Elsewhere),
+            (Err(true), &all[..], Notebooks::NoLink),
+            (Err(false), &all[..], Notebooks::Elsewhere),
+        ] {
+            assert_eq!(notebooks(target.clone(), mounts), expected, "{target:?}");
+        }
+        // Somebody else's mount of the same name.
+        let fake = mount(3, 1, "/data/notebooks/alice", "tmpfs", "x");
+        assert_eq!(notebooks(to("/data/notebooks/alice"), &[root, guard, fake]), Notebooks::NotYet);
+    }
+
+    #[test]
+    fn the_lines() {
+        let (status, now) = (fixtures::status(), fixtures::moment());
+        let said = |status: &Status, notebooks| lines(Some(status), "notebooks/remote", notebooks, &now).join("|");
+        let node = &status.node.name;
+        let mut mounted = status.clone();
+        mounted.counts.present = 2;
+        assert_eq!(
+            said(&mounted, Notebooks::Connected),
+            format!(
+                "Saved for every VM: ~/notebooks/remote   Everything else here goes away with this VM ({node}, 2 people)."
+            )
+        );
+        assert!(said(&mounted, Notebooks::NotYet).starts_with("Your notebooks are not connected yet. Wait"));
+        for notebooks in [Notebooks::NoLink, Notebooks::Elsewhere] {
+            assert!(said(&mounted, notebooks).starts_with("~/notebooks/remote is not on the share"));
+        }
+        let mut away = mounted.clone();
+        (away.share.state, away.share.since) = (ShareState::Unreachable, Some("2026-03-04T11:59:52Z".to_owned()));
+        assert!(said(&away, Notebooks::NotYet).starts_with("Your notebooks are not connected yet (12 s). Wait"));
+        assert!(said(&away, Notebooks::NoLink).starts_with("Your notebooks are not connected yet (12 s). Wait"));
+        assert!(said(&away, Notebooks::Connected).contains("do not answer just now (12 s)"));
+        let mut none = mounted.clone();
+        none.health = Health::Unconfigured;
+        assert!(said(&none, Notebooks::NoLink).starts_with("Nothing here is kept"));
+        for notebooks in [Notebooks::NoLink, Notebooks::NotYet, Notebooks::Elsewhere] {
+            assert!(lines(None, "n", notebooks, &now)[0].contains("will be lost"));
+        }
+        assert!(lines(None, "n", Notebooks::Connected, &now)[0].starts_with("Saved for every VM: ~/n"));
+    }
+}

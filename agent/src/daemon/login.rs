@@ -1,0 +1,112 @@
+//! Log-ins under way: who waits for their notebooks, and when each is answered. A log-in is never held up for what will
+//! not come: the answer is given as soon as it is known.
+
+use super::request::{LOGIN, Reply};
+use crate::status::model::{ShareState, Status, UserState, UserView};
+use crate::workspace::memory::Memory;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Somebody who logs in.
+#[derive(Debug)]
+struct Waiter {
+    user: String,
+    asked: Duration,
+    until: Instant,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// All who log in just now.
+#[derive(Debug, Default)]
+pub struct Waiters(Vec<Waiter>);
+
+/// What an answer depends on.
+#[derive(Debug, Clone, Copy)]
+struct Seen<'a> {
+    /// The user's row, if they are served.
+    row: Option<&'a UserView>,
+    /// Their home does not exist yet: nothing can be linked in it before PAM has made it, which asks again.
+    homeless: bool,
+    /// The share is away.
+    away: bool,
+    /// The name services have answered since.
+    told: bool,
+}
+
+impl Waiters {
+    /// `user` asked at `now`, by the boot-time clock.
+    pub fn add(&mut self, user: String, now: Duration, reply: oneshot::Sender<Reply>) {
+        self.0.push(Waiter { user, asked: now, until: Instant::now() + LOGIN, reply });
+    }
+
+    /// When the first of them has waited long enough.
+    pub fn soonest(&self) -> Option<Instant> {
+        self.0.iter().map(|w| w.until).min()
+    }
+
+    /// Answers those of whom it is known what becomes of them.
+    pub fn answer(&mut self, status: &Status, memory: &Memory) {
+        let now = Instant::now();
+        let away = matches!(status.share.state, ShareState::Unreachable | ShareState::Refused | ShareState::Hung);
+        let mut waiting = Vec::new();
+        for waiter in self.0.drain(..) {
+            let seen = Seen {
+                row: status.users.iter().find(|u| u.name == waiter.user),
+                homeless: memory.users.get(&waiter.user).is_some_and(|r| r.is_homeless()),
+                away,
+                told: memory.asked.is_some_and(|at| at >= waiter.asked),
+            };
+            match answer(seen).or_else(|| (now >= waiter.until).then_some(false)) {
+                // Whoever hung up gets in all the same.
+                Some(ready) => drop(waiter.reply.send(Reply::Login { ready })),
+                None => waiting.push(waiter),
+            }
+        }
+        self.0 = waiting;
+    }
+}
+
+/// Whether the notebooks are there; nothing while that is still to be waited for.
+fn answer(seen: Seen<'_>) -> Option<bool> {
+    match seen.row {
+        Some(user) if user.state == UserState::Ready && user.mounted => Some(true),
+        Some(user) if user.state == UserState::Problem => Some(false),
+        // Nothing will come within the time of a log-in, which asks several times.
+        Some(_) if seen.away => Some(false),
+        Some(user) if user.mounted && seen.homeless => Some(false),
+        // The name services know nobody of that name who is served.
+        None if seen.told => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::fixtures::user;
+
+    #[test]
+    fn nobody_waits_for_what_does_not_come() {
+        let row = |state, mounted| UserView { mounted, ..user("alice", 1001, state) };
+        let nobody = Seen { row: None, homeless: false, away: false, told: false };
+        for (state, mounted, homeless, away, expected) in [
+            (UserState::Ready, true, false, false, Some(true)),
+            (UserState::Ready, true, false, true, Some(true)),
+            (UserState::Ready, false, false, false, None),
+            (UserState::Pending, false, false, false, None),
+            (UserState::Pending, true, false, false, None),
+            // The home comes later in the same log-in, which asks again then; but first the notebooks.
+            (UserState::Pending, false, true, false, None),
+            (UserState::Pending, true, true, false, Some(false)),
+            (UserState::Pending, false, false, true, Some(false)),
+            (UserState::Problem, true, false, false, Some(false)),
+        ] {
+            let row = row(state, mounted);
+            let seen = Seen { row: Some(&row), homeless, away, ..nobody };
+            assert_eq!(answer(seen), expected, "{seen:?}");
+        }
+        assert_eq!(answer(nobody), None, "the name services are being asked");
+        assert_eq!(answer(Seen { told: true, ..nobody }), Some(false));
+    }
+}

@@ -1,0 +1,37 @@
+//! The machine's name.
+
+/// The machine's name as its administrator set it (hostname(5)), else as the kernel has it. Not the kernel's first:
+/// systemd's `ProtectHostname=` gives a unit a name space of its own, and there the name of the unit's start stays.
+pub fn name() -> String {
+    let file = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    chosen(&file, &rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// The name in the text of hostname(5), unless it is none: empty, or the one of machines that get theirs elsewhere.
+fn chosen(file: &str, kernel: &str) -> String {
+    let line = file.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#')).unwrap_or_default();
+    let short = line.split('.').next().unwrap_or_default();
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let usable = !short.is_empty() && short != "localhost" && !line.chars().any(odd);
+    if usable { line.to_owned() } else { kernel.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_administrators_name_counts_if_it_is_one() {
+        for (file, expected) in [
+            ("dsvmpool000007\n", "dsvmpool000007"),
+            ("# set by hand\n\n vm.contoso.com \n", "vm.contoso.com"),
+            ("", "kernel"),
+            ("localhost\n", "kernel"),
+            ("localhost.localdomain\n", "kernel"),
+            ("a b\u{1b}\n", "kernel"),
+        ] {
+            assert_eq!(chosen(file, "kernel"), expected, "{file:?}");
+        }
+        assert!(!name().is_empty());
+    }
+}
