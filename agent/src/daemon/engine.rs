@@ -68,8 +68,10 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum AskAccounts {
-    /// Ask.
+    /// Ask for everybody.
     AskAccounts,
+    /// Ask for those who were not mentioned.
+    AskNames,
 }
 
 /// What a pass decided.
@@ -145,8 +147,11 @@ impl Engine {
         if !facts.short.is_empty() {
             steps.push(Step::Share(ShareStep::ReadAhead { devices: facts.short.clone() }));
         }
+        workspace_decide::look_for_owners(&mut self.users, &self.settings.workspace, &mounted);
         if self.wants_accounts(now) {
             steps.push(Step::Accounts(AskAccounts::AskAccounts));
+        } else if self.wants_names(now) {
+            steps.push(Step::Accounts(AskAccounts::AskNames));
         }
         let user_steps = workspace_decide::decide(&self.settings, &view, &mounted, &self.users, &self.user_busy(), now);
         steps.extend(user_steps.into_iter().map(Step::User));
@@ -199,6 +204,12 @@ impl Engine {
         old && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
     }
 
+    /// Whether those are to be asked for by name whom the name services did not mention.
+    fn wants_names(&self, now: Duration) -> bool {
+        let due = self.users.missed.is_none_or(|at| now >= at + workspace_decide::MISSING_AGAIN);
+        due && !self.users.missing.is_empty() && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
+    }
+
     fn user_busy(&self) -> workspace_decide::Busy {
         let mut busy = workspace_decide::Busy::default();
         for job in self.under_way.values() {
@@ -242,6 +253,10 @@ impl Engine {
             Step::Accounts(AskAccounts::AskAccounts) => {
                 let names = self.users.named.iter().cloned().collect();
                 Job::Accounts { from: *range.start(), to: *range.end(), names }
+            }
+            Step::Accounts(AskAccounts::AskNames) => {
+                let names = self.users.missing.iter().take(workspace_decide::NAMES_AT_ONCE).cloned().collect();
+                Job::Accounts { from: *range.start(), to: 0, names }
             }
             Step::Share(step) => self.share_job(step),
             Step::User(UserStep::MountPoints { names }) => {
@@ -296,8 +311,8 @@ impl Engine {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let jitter = self.seed >> 33;
         match (job, result) {
-            (Job::Accounts { from, .. }, Ok(Answer::Accounts { accounts, odd })) => {
-                workspace_decide::take_accounts(&mut self.users, &self.settings, accounts, &odd, *from, now);
+            (Job::Accounts { from, .. }, Ok(Answer::Accounts(found))) => {
+                workspace_decide::take(&mut self.users, &self.settings, found, *from, now);
             }
             (Job::Accounts { .. }, result) => {
                 // Asked again before long: half of the usual pause.
@@ -355,6 +370,12 @@ impl Engine {
             .chain(self.kept.again())
             .chain(share_decide::due(&self.share))
             .chain([self.vault.next])
+            .chain(
+                self.users
+                    .missed
+                    .filter(|_| !self.users.missing.is_empty())
+                    .map(|at| at + workspace_decide::MISSING_AGAIN),
+            )
             .filter(|at| *at > now)
             .min();
         due.map_or(Duration::MAX, |at| at - now)

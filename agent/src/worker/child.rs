@@ -62,7 +62,7 @@ pub fn run(config: &Path) -> Result<(), String> {
 fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Settings, String> {
     let settings = if job.needs_settings() { settings(config)? } else { Settings::default() };
     if settings.share.is_some() {
-        vouch::vouch(job, &settings.workspace.directory, own, config)?;
+        vouch::vouch(job, &settings.workspace.directory, config)?;
     }
     let me = rustix::process::geteuid();
     match job.privilege() {
@@ -147,10 +147,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             let user = users::get_user_by_name(name);
             Ok(Answer::Identity { ids: user.map(|u| (u.uid(), u.primary_group_id())) })
         }
-        Job::Accounts { from, to, names } => {
-            let (accounts, odd) = observe::accounts(&(*from..=*to), names);
-            Ok(Answer::Accounts { accounts, odd })
-        }
+        Job::Accounts { from, to, names } => Ok(Answer::Accounts(observe::accounts(&(*from..=*to), names))),
         Job::Reach { host, port } => share::reach(host, *port).map(|address| Answer::Reached { address }),
         Job::LayGuard => share::lay_guard(configured()?).map(done),
         Job::MountPoints { directories } => share::make_mount_points(configured()?, directories).map(done),

@@ -5,7 +5,7 @@ use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
 use crate::workspace::act::Wanted;
 use crate::workspace::identities::{Shown, Task};
 use crate::workspace::import::{Event, Outcome};
-use crate::workspace::model::{Account, Directory, Link, Person};
+use crate::workspace::model::{Account, Directory, Found, Link, Person};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub enum Job {
     Accounts {
         /// Smallest id.
         from: u32,
-        /// Largest id.
+        /// Largest id; below the smallest: nobody but who is named.
         to: u32,
         /// These too, although nothing may enumerate them.
         names: Vec<String>,
@@ -359,12 +359,7 @@ pub enum Answer {
         ids: Option<(u32, u32)>,
     },
     /// Accounts, and names that cannot be served.
-    Accounts {
-        /// The accounts.
-        accounts: Vec<Account>,
-        /// Names or homes that are no text.
-        odd: Vec<String>,
-    },
+    Accounts(Found),
     /// The server answers at this address.
     Reached {
         /// The address.

@@ -12,6 +12,9 @@ use crate::workspace::model::{Account, Person};
 use crate::workspace::names;
 use std::path::{Path, PathBuf};
 
+/// Who asks the name services: not the agent's own user, whose processes the brain could reach before they hide.
+const NOBODY: (u32, u32) = (65534, 65534);
+
 /// What a job says of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim<'a> {
@@ -42,12 +45,11 @@ impl Claim<'_> {
     }
 }
 
-/// Makes sure that what `job` says of users is so. `template` is the setting that names their directories; `own` are the
-/// numbers of the agent's own user.
+/// Makes sure that what `job` says of users is so. `template` is the setting that names their directories.
 ///
 /// # Errors
 /// In words: who is somebody else, or cannot be asked about.
-pub fn vouch(job: &Job, template: &str, own: (u32, u32), config: &Path) -> Result<(), String> {
+pub fn vouch(job: &Job, template: &str, config: &Path) -> Result<(), String> {
     let claims = claims(job, template)?;
     if claims.is_empty() {
         return Ok(());
@@ -61,7 +63,7 @@ pub fn vouch(job: &Job, template: &str, own: (u32, u32), config: &Path) -> Resul
     if open.is_empty() {
         return Ok(());
     }
-    let accounts = ask(open.iter().map(|c| c.name.clone()).collect(), own, config)?;
+    let accounts = ask(open.iter().map(|c| c.name.clone()).collect(), config)?;
     for claim in open {
         let account = accounts.iter().find(|a| a.name == claim.name);
         if !account.is_some_and(|a| claim.is_of(&known(a))) {
@@ -108,10 +110,10 @@ fn local(name: &str, passwd: &str, group: &str) -> Option<Known> {
 }
 
 /// Asks the name services, in a process of its own that has no privilege.
-fn ask(names: Vec<String>, own: (u32, u32), config: &Path) -> Result<Vec<Account>, String> {
+fn ask(names: Vec<String>, config: &Path) -> Result<Vec<Account>, String> {
     // No range: only those who are named.
-    match spawn::ask(&Job::Accounts { from: 1, to: 0, names }, own, config) {
-        Ok(Answer::Accounts { accounts, .. }) => Ok(accounts),
+    match spawn::ask(&Job::Accounts { from: 1, to: 0, names }, NOBODY, config) {
+        Ok(Answer::Accounts(found)) => Ok(found.accounts),
         Ok(_) => Err("the name services gave no answer".to_owned()),
         Err(why) => Err(format!("the name services: {why}")),
     }

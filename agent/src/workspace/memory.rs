@@ -75,6 +75,12 @@ pub struct Memory {
     pub named: BTreeSet<String>,
     /// Accounts that there are and that are not served, such as root and services: their log-ins wait for nothing.
     pub unserved: BTreeSet<String>,
+    /// Names that for sure were nobody's when they were asked for.
+    pub absent: BTreeSet<String>,
+    /// Names of known users, or of owners of mounts, whom the name services did not mention: to be asked for by name.
+    pub missing: BTreeSet<String>,
+    /// When those were asked for last without an answer.
+    pub missed: Option<Duration>,
     /// Something changed since the name services were asked last: what they answer may be older than that.
     pub changed: bool,
     /// The names of each number: two accounts may have the same.
@@ -115,7 +121,7 @@ impl Memory {
 
     /// The name services are to be asked again.
     pub fn ask(&mut self) {
-        (self.asked, self.changed) = (None, true);
+        (self.asked, self.changed, self.missed) = (None, true, None);
     }
 
     /// Notes that these users are here now; all are, where it cannot be told.

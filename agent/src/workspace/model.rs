@@ -26,6 +26,19 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
+/// What the name services said.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// Accounts that there are.
+    pub accounts: Vec<Account>,
+    /// Names of accounts whose name or home is no text.
+    pub odd: Vec<String>,
+    /// Names that were asked for, and for sure are nobody's. One that is neither here nor among the accounts is not known.
+    pub absent: Vec<String>,
+    /// Everybody was asked for who can be enumerated, not only some names.
+    pub whole: bool,
+}
+
 /// A person that a worker acts for. Never root, never a system account: the numbers are checked where it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawPerson", into = "RawPerson")]

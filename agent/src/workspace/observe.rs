@@ -1,6 +1,6 @@
 //! Who there is and who is here: `/etc/login.defs`, the name services, the process table.
 
-use super::model::Account;
+use super::model::{Account, Found};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, OsStr};
@@ -76,21 +76,35 @@ fn slice_uid(name: &str) -> Option<u32> {
 /// long as a name service likes and loads its libraries: only in a worker without privileges.
 ///
 /// Accounts whose name or home is not UTF-8 come back as the second part, so that somebody is told.
-pub fn accounts(range: &RangeInclusive<u32>, names: &[String]) -> (Vec<Account>, Vec<String>) {
-    let mut out: Vec<Account> = Vec::new();
-    let mut odd = Vec::new();
-    // SAFETY: getpwent(3) has one position per process; this worker has one thread and calls it nowhere else.
-    let all = (!range.is_empty()).then(|| unsafe { users::all_users() }).into_iter().flatten();
-    // Directory services give numbers above the range; whoever is below it is the system's, whatever they log in for.
-    let named = names.iter().filter_map(|n| users::get_user_by_name(n.as_str())).filter(|u| u.uid() >= *range.start());
-    for user in all.filter(|u| range.contains(&u.uid())).chain(named) {
-        match account(&user) {
-            Some(account) if out.iter().all(|a| a.name != account.name) => out.push(account),
-            Some(_) => {}
-            None => odd.push(user.name().to_string_lossy().into_owned()),
+///
+/// An empty range enumerates nothing. An enumeration that a service broke off cannot be told from one that came to its
+/// end (getpwent(3)); a look-up by name can (getpwnam_r(3)): only that says for sure that there is nobody of a name.
+pub fn accounts(range: &RangeInclusive<u32>, names: &[String]) -> Found {
+    let mut found = Found { whole: !range.is_empty(), ..Found::default() };
+    let mut seen = BTreeSet::new();
+    let mut take = |user: &users::User, found: &mut Found| match account(user) {
+        Some(account) if seen.insert(account.name.clone()) => found.accounts.push(account),
+        Some(_) => {}
+        None => found.odd.push(user.name().to_string_lossy().into_owned()),
+    };
+    if found.whole {
+        // SAFETY: getpwent(3) has one position per process; this worker has one thread and calls it nowhere else.
+        let all = unsafe { users::all_users() };
+        all.filter(|u| range.contains(&u.uid())).for_each(|user| take(&user, &mut found));
+    }
+    for name in names {
+        match users::get_user_by_name(name) {
+            Some(user) => take(&user, &mut found),
+            None if nobody_is(name) => found.absent.push(name.clone()),
+            None => {}
         }
     }
-    (out, odd)
+    found
+}
+
+/// Whether all name services said that there is no such name. Not, if one of them could not be asked.
+fn nobody_is(name: &str) -> bool {
+    matches!(nix::unistd::User::from_name(name), Ok(None))
 }
 
 fn account(user: &users::User) -> Option<Account> {
@@ -154,6 +168,17 @@ mod tests {
         std::fs::write(dir.path().join("1/stat"), "1 (init) S 7 1 1 0").unwrap();
         assert!(present(dir.path(), Path::new("/nonexistent"), Some(7)).unwrap().is_empty());
         assert_eq!(parent(&dir.path().join("none")), None);
+    }
+
+    #[test]
+    fn whoever_is_asked_for_by_name_is_found_or_known_to_be_nobody() {
+        let names = ["root", "nobody-is-called-this"].map(str::to_owned);
+        #[allow(clippy::reversed_empty_ranges)]
+        let found = accounts(&(1..=0), &names);
+        assert!(!found.whole && found.odd.is_empty());
+        assert_eq!(found.accounts.iter().map(|a| a.uid).collect::<Vec<_>>(), [0]);
+        assert_eq!(found.absent, ["nobody-is-called-this"]);
+        assert!(accounts(&(0..=0), &[]).whole);
     }
 
     proptest! {

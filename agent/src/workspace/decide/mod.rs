@@ -4,7 +4,9 @@ mod problems;
 mod served;
 
 pub use problems::{NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems};
-pub use served::{is_served, take_accounts};
+#[cfg(test)]
+pub(crate) use served::take_accounts;
+pub use served::{MISSING_AGAIN, NAMES_AT_ONCE, is_served, look_for_owners, take};
 
 use super::memory::{Memory, Record, Topic};
 use super::model::Step;
@@ -157,7 +159,7 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
     }
     let owner = |m: &UserMount| memory.of(&m.directory);
     let why = |m: &UserMount| match owner(m) {
-        None => Some("the user is gone or not served"),
+        None => served::is_nobodys(memory, workspace, &m.directory).then_some("the user is gone or not served"),
         Some(r) if m.uid().is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
         Some(_) if m.other => Some("the configuration asks for another share"),
         Some(_) if m.is_removed() => Some("its directory was removed on the share"),

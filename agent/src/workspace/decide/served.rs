@@ -2,10 +2,11 @@
 
 use super::problems::unwritable;
 use crate::config::settings::{Settings, Workspace};
-use crate::share::model::user_directory;
+use crate::share::model::{Mounted, user_directory};
 use crate::workspace::memory::{Memory, Record};
-use crate::workspace::model::{Account, Person};
+use crate::workspace::model::{Account, Found, Person};
 use crate::workspace::names;
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,23 +33,30 @@ pub fn is_served(workspace: &Workspace, account: &Account) -> bool {
     a_person && !listed(&workspace.exclude) && (workspace.include.is_empty() || listed(&workspace.include))
 }
 
-/// Takes a new answer of the name services: new users are added, changed ones start afresh, gone ones are dropped. Accounts
-/// below `lowest` are the system's: they come when somebody asked for them by name, and are not served.
-pub fn take_accounts(
-    memory: &mut Memory,
-    settings: &Settings,
-    accounts: Vec<Account>,
-    odd: &[String],
-    lowest: u32,
-    now: Duration,
-) {
-    // An answer that may be older than a change does not count as one to it.
-    (memory.known, memory.asked, memory.unknown) = (true, (!memory.changed).then_some(now), None);
-    memory.unserved.clear();
-    memory.refused = odd.iter().map(|name| unwritable(name)).collect();
+/// So many names are asked for at once, so that they fit into one message.
+pub const NAMES_AT_ONCE: usize = 256;
+/// How often those are asked for by name whom the name services did not mention, while these say nothing certain.
+pub const MISSING_AGAIN: Duration = Duration::from_secs(60);
+
+/// Takes an answer of the name services: new users are added, changed ones start afresh. Who is not mentioned any more is
+/// gone only when that is said for sure: a service that is down, or lists nobody, must not take anybody's notebooks away.
+/// Accounts below `lowest` are the system's: they come when somebody asked for them by name, and are not served.
+pub fn take(memory: &mut Memory, settings: &Settings, found: Found, lowest: u32, now: Duration) {
+    if found.whole {
+        // An answer that may be older than a change does not count as one to it.
+        (memory.known, memory.asked, memory.unknown) = (true, (!memory.changed).then_some(now), None);
+        memory.unserved.clear();
+        memory.absent.clear();
+        memory.refused = found.odd.iter().map(|name| unwritable(name)).collect();
+    } else {
+        // Nothing learnt: they are asked again after a while.
+        memory.missed = (found.accounts.is_empty() && found.absent.is_empty()).then_some(now);
+    }
     let mut left = std::mem::take(&mut memory.users);
-    for account in accounts {
+    for account in found.accounts {
+        memory.missing.remove(&account.name);
         if account.uid < lowest || !is_served(&settings.workspace, &account) {
+            left.remove(&account.name);
             memory.unserved.insert(account.name);
             continue;
         }
@@ -71,5 +79,174 @@ pub fn take_accounts(
         };
         memory.users.insert(account.name, record);
     }
+    for name in found.absent {
+        left.remove(&name);
+        memory.missing.remove(&name);
+        memory.absent.insert(name);
+    }
+    // Whoever left is in between: not mentioned, and not known to be gone.
+    if found.whole {
+        memory.missing.extend(left.keys().cloned());
+        memory.missed = None;
+    }
+    // A number that is somebody else's by now settles it: nobody may see what was mounted for the other.
+    let uids: HashSet<u32> = memory.users.values().map(|r| r.account.uid).collect();
+    left.retain(|_, old| !uids.contains(&old.account.uid));
+    memory.users.append(&mut left);
     memory.index();
+}
+
+/// The log-in name that a directory belongs to, if the settings would give it to anybody.
+fn owner_of(workspace: &Workspace, directory: &Path) -> Option<String> {
+    names::whose(&workspace.directory, directory.to_str()?)
+}
+
+/// Whether a mount without a known owner is for sure nobody's. After a start, somebody whom nothing enumerates may be at
+/// work on it.
+pub(super) fn is_nobodys(memory: &Memory, workspace: &Workspace, directory: &Path) -> bool {
+    owner_of(workspace, directory).is_none_or(|name| memory.absent.contains(&name) || memory.unserved.contains(&name))
+}
+
+/// Notes that the owners of mounts are to be asked for by name, where nothing is known of them.
+pub fn look_for_owners(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted) {
+    let unknown = mounted.users.iter().filter(|m| memory.of(&m.directory).is_none());
+    let names: Vec<String> = unknown.filter_map(|m| owner_of(workspace, &m.directory)).collect();
+    for name in names {
+        if memory.known && !memory.absent.contains(&name) && !memory.unserved.contains(&name) && memory.name(&name) {
+            memory.missing.insert(name);
+        }
+    }
+}
+
+/// As if the name services had told all there is: whoever is not among `accounts` is gone.
+#[cfg(test)]
+pub(crate) fn take_accounts(
+    memory: &mut Memory,
+    settings: &Settings,
+    accounts: Vec<Account>,
+    odd: &[String],
+    lowest: u32,
+    now: Duration,
+) {
+    let absent = memory.users.keys().filter(|name| accounts.iter().all(|a| a.name != **name)).cloned().collect();
+    take(memory, settings, Found { accounts, odd: odd.to_vec(), absent, whole: true }, lowest, now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::model::UserMount;
+    use crate::sys::mountinfo::Mount;
+
+    const NOW: Duration = Duration::from_secs(1000);
+
+    fn account(name: &str, uid: u32) -> Account {
+        Account {
+            name: name.to_owned(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            group_names: Vec::new(),
+            home: format!("/home/{name}").into(),
+            shell: "/bin/bash".into(),
+        }
+    }
+
+    fn told(memory: &mut Memory, whole: bool, accounts: &[(&str, u32)], absent: &[&str]) {
+        let accounts = accounts.iter().map(|(name, uid)| account(name, *uid)).collect();
+        let absent = absent.iter().map(|n| (*n).to_owned()).collect();
+        take(memory, &Settings::default(), Found { accounts, absent, whole, ..Found::default() }, 1000, NOW);
+    }
+
+    fn users(memory: &Memory) -> Vec<&str> {
+        memory.users.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn whoever_is_not_mentioned_is_asked_for_by_name_and_kept_until_it_is_sure() {
+        let mut memory = Memory::default();
+        told(&mut memory, true, &[("ada", 1001), ("bob", 1002), ("carol", 1003)], &[]);
+        assert!(memory.missing.is_empty());
+        // The directory service is down, or lists nobody.
+        told(&mut memory, true, &[("ada", 1001)], &[]);
+        assert_eq!(users(&memory), ["ada", "bob", "carol"]);
+        assert_eq!(memory.missing.iter().collect::<Vec<_>>(), ["bob", "carol"]);
+        // Asked by name it says nothing certain, then one thing for each.
+        told(&mut memory, false, &[], &[]);
+        assert_eq!((users(&memory), memory.missing.len()), (vec!["ada", "bob", "carol"], 2));
+        told(&mut memory, false, &[("bob", 1002)], &["carol"]);
+        assert_eq!((users(&memory), memory.missing.len()), (vec!["ada", "bob"], 0));
+        assert!(memory.absent.contains("carol"));
+    }
+
+    #[test]
+    fn a_number_that_is_somebody_elses_by_now_is_no_doubt() {
+        let mut memory = Memory::default();
+        told(&mut memory, true, &[("ada", 1001)], &[]);
+        told(&mut memory, true, &[("mallory", 1001)], &[]);
+        assert_eq!(users(&memory), ["mallory"]);
+    }
+
+    #[test]
+    fn the_owner_of_a_mount_is_asked_for_before_it_goes() {
+        let workspace = Workspace::default();
+        let mount = UserMount {
+            directory: "notebooks/%41da".into(),
+            mount: Mount {
+                id: 9,
+                parent: 5,
+                device: String::new(),
+                root: "/".into(),
+                target: "/data/notebooks/%41da".into(),
+                attributes: String::new(),
+                fs_type: String::new(),
+                source: Default::default(),
+                options: String::new(),
+            },
+            carries: false,
+            other: false,
+        };
+        let mounted = Mounted { guard: Some(5), users: vec![mount], ..Mounted::default() };
+        let mut memory = Memory::default();
+        look_for_owners(&mut memory, &workspace, &mounted);
+        assert!(memory.missing.is_empty(), "first everybody is asked for");
+        told(&mut memory, true, &[], &[]);
+        look_for_owners(&mut memory, &workspace, &mounted);
+        assert_eq!(memory.missing.iter().collect::<Vec<_>>(), ["Ada"]);
+        let at = Path::new("notebooks/%41da");
+        assert!(!is_nobodys(&memory, &workspace, at) && is_nobodys(&memory, &workspace, Path::new("notebooks/Ada")));
+        told(&mut memory, false, &[], &["Ada"]);
+        assert!(is_nobodys(&memory, &workspace, at));
+        look_for_owners(&mut memory, &workspace, &mounted);
+        assert!(memory.missing.is_empty());
+    }
+
+    #[test]
+    fn only_who_is_included_and_not_excluded_is_served() {
+        let someone = Account { group_names: vec!["users".to_owned(), "ds".to_owned()], ..account("ada", 1001) };
+        let list = |entries: &[&str]| entries.iter().map(|e| (*e).to_owned()).collect::<Vec<String>>();
+        for (include, exclude, expected) in [
+            (&[][..], &[][..], true),
+            (&["ada"][..], &[][..], true),
+            (&["@ds"][..], &[][..], true),
+            (&["bob", "@admins"][..], &[][..], false),
+            (&[][..], &["ada"][..], false),
+            (&["ada"][..], &["@users"][..], false),
+            (&["ds"][..], &[][..], false),
+            (&[][..], &["@ada"][..], true),
+        ] {
+            let workspace = Workspace { include: list(include), exclude: list(exclude), ..Workspace::default() };
+            assert_eq!(is_served(&workspace, &someone), expected, "{include:?} {exclude:?}");
+        }
+        for (home, shell) in [
+            ("/", "/bin/bash"),
+            ("/nonexistent", "/bin/bash"),
+            ("/home/a", "/usr/sbin/nologin"),
+            ("/home/a", ""),
+            ("home", "/bin/sh"),
+        ] {
+            let odd = Account { home: home.into(), shell: shell.into(), ..someone.clone() };
+            assert!(!is_served(&Workspace::default(), &odd), "{home} {shell}");
+        }
+    }
 }

@@ -93,6 +93,7 @@ fn the_names_to_ask_for_fit_into_one_message() {
 fn a_mount_in_use_is_tried_again_after_a_pause_whoever_it_is() {
     for directory in ["notebooks/alice", "notebooks/gone"] {
         let (mut memory, mounted) = (memory(), mount(directory));
+        memory.absent.insert("gone".to_owned());
         assert_eq!(steps(&memory, &mounted, 600, NOW).len(), 1, "{directory}");
         for errno in [Errno::BUSY, Errno::PERM] {
             let busy = Err(Failure::call(Attempt::Detach, errno));
