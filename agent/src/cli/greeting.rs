@@ -110,7 +110,9 @@ fn lines(status: Option<&Status>, link: &str, notebooks: Notebooks, now: &Moment
             )
         }
     };
-    vec![first]
+    let quiet = status.idle.as_ref().map(|idle| humane(Duration::from_secs(idle.after_s)));
+    let quiet = quiet.map(|d| format!("After {d} without use this VM may go. To keep it: dsvm-agent keep 8h"));
+    [Some(first), quiet].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -159,7 +161,11 @@ mod tests {
     fn the_lines() {
         let (status, now) = (fixtures::status(), fixtures::moment());
         let said = |status: &Status, notebooks| lines(Some(status), "notebooks/remote", notebooks, &now).join("|");
-        let node = &status.node.name;
+        let (node, idle) = (&status.node.name, Status { idle: None, ..status.clone() });
+        let both = lines(Some(&status), "notebooks/remote", Notebooks::Connected, &now);
+        let alone = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, &now);
+        assert_eq!((both.len(), alone.len()), (1 + usize::from(status.idle.is_some()), 1));
+        let status = idle;
         let mut mounted = status.clone();
         mounted.counts.present = 2;
         assert_eq!(

@@ -321,11 +321,14 @@ impl Engine {
             }
             (job, result) if job.is_shares() => self.absorb_share(job, result, stuck, now, jitter),
             (Job::MountPoints { directories }, result) => {
-                let outcome = result.map(drop);
+                let each = match result {
+                    Ok(Answer::MountPoints(each)) if each.len() == directories.len() => each,
+                    other => vec![Some(unexpected(other)); directories.len()],
+                };
                 let guard = self.guard();
-                for directory in directories {
+                for (directory, failure) in directories.iter().zip(each) {
                     if let Some(record) = self.users.of_mut(directory.as_ref()) {
-                        record.pointed(guard, outcome.clone(), now, jitter);
+                        record.pointed(guard, failure.map_or(Ok(()), Err), now, jitter);
                     }
                 }
             }

@@ -143,6 +143,7 @@ fn in_thought(job: &Job) -> Answer {
         Job::Probe => Answer::Alive(Probe { ms: 0.0, bytes_total: 0, bytes_free: 0, stalled: 0 }),
         Job::Rekey { .. } => Answer::Rekeyed(Rekeyed::default()),
         Job::Directories { wanted, .. } => Answer::Directories(vec![Directory::Missing; wanted.len()]),
+        Job::MountPoints { directories } => Answer::MountPoints(vec![None; directories.len()]),
         _ => Answer::Done,
     }
 }

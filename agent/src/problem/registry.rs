@@ -150,6 +150,10 @@ problems! {
     "workspace.directory-occupied":
         "Where a user's directory belongs on the share, there is something that is no directory. It was not touched.";
         "Look at who put it there and move it away; then the user gets a directory.";
+    "workspace.directory-exposed":
+        "Others than root could swap users' directories on the share, by the owner or the mode of the directory above them. \
+         Nobody's is opened.";
+        "Look whether each is right; then give the directory above to root, with mode 0711. Sticky (1777) will do, too.";
     "workspace.directory-removed":
         "A user's directory was removed on the share while it was open on this VM. Nothing can be saved in it.";
         "Close what is open in it; a new one is made then. What was in it: look for a snapshot of the share.";

@@ -134,22 +134,25 @@ fn mount_id(directory: &OwnedFd) -> Result<u64, Errno> {
 /// Makes empty mount points in the guard, each with the text that says what is missing. The guard is read-only to
 /// everybody, us included: they are made through a writable clone of its mount, which is attached nowhere.
 ///
+/// One answer for each, in order: one that cannot be made stops none of the others.
+///
 /// # Errors
-/// The first that failed; those before it stay, and all are tried again.
-pub fn make_mount_points(share: &Share, directories: &[String]) -> Result<(), Failure> {
+/// That the guard cannot be written in at all.
+pub fn make_mount_points(share: &Share, directories: &[String]) -> Result<Vec<Option<Failure>>, Failure> {
     let fail = |e| Failure::call(Attempt::MountPoints, e);
     let failed = |e: MountError| Failure::mount(Attempt::MountPoints, e);
     let (guard, ..) = open_guard(share, Attempt::MountPoints)?;
     let writable = mount::clone(&guard, MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_RDONLY).map_err(failed)?;
     let text = guard_text(&writable).map_err(fail)?;
-    for directory in directories {
-        let (point, _) = open::make_below(&writable, Path::new(directory), Mode::from(0o755)).map_err(fail)?;
-        match rustix::fs::linkat(&writable, text, &point, NOT_MOUNTED, AtFlags::empty()) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(fail(e)),
-        }
+    Ok(directories.iter().map(|d| make_mount_point_of(&writable, d, text).err().map(fail)).collect())
+}
+
+fn make_mount_point_of(writable: &OwnedFd, directory: &str, text: &str) -> Result<(), Errno> {
+    let (point, _) = open::make_below(writable, Path::new(directory), Mode::from(0o755))?;
+    match rustix::fs::linkat(writable, text, &point, NOT_MOUNTED, AtFlags::empty()) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(e),
     }
-    Ok(())
 }
 
 /// The one file that all mount points link to: a thousand of them cost one page.

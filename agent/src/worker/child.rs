@@ -150,7 +150,9 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         Job::Accounts { from, to, names } => Ok(Answer::Accounts(observe::accounts(&(*from..=*to), names))),
         Job::Reach { host, port } => share::reach(host, *port).map(|address| Answer::Reached { address }),
         Job::LayGuard => share::lay_guard(configured()?).map(done),
-        Job::MountPoints { directories } => share::make_mount_points(configured()?, directories).map(done),
+        Job::MountPoints { directories } => {
+            share::make_mount_points(configured()?, directories).map(Answer::MountPoints)
+        }
         Job::MountRoot { address } => share::mount_root(configured()?, *address).map(done),
         Job::Probe => share::probe().map(Answer::Alive),
         Job::UnmountRoot => share::unmount_root().map(done),

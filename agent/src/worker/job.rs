@@ -369,6 +369,8 @@ pub enum Answer {
     Alive(Probe),
     /// What is mounted has the present keys, as far as it can.
     Rekeyed(Rekeyed),
+    /// What became of each mount point, in order: nothing where it is there.
+    MountPoints(Vec<Option<Failure>>),
     /// One answer for each directory, in order.
     Directories(Vec<Directory>),
     /// What lies where the link belongs.

@@ -105,6 +105,13 @@ fn admitted(
     }
 }
 
+/// Whether somebody else than root could put one directory in the place of another in a directory like this: its owner
+/// can, and whoever may write in it unless it is sticky (inode(7)). What a server makes of root is as good as root.
+fn is_exposed(uid: u32, mode: u32) -> bool {
+    const SQUASHED: u32 = 65534;
+    !matches!(uid, 0 | SQUASHED) || (mode & 0o022 != 0 && mode & 0o1000 == 0)
+}
+
 fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Result<Directory, Failure> {
     let fail = |e| Failure::call(Attempt::Directory, e);
     let path = Path::new(&wanted.directory);
@@ -123,6 +130,12 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
         Err(e) if owners && is_refusal(e) => return Ok(Directory::Squashed),
         Err(e) => return Err(fail(e)),
     };
+    if owners && !parent_path.as_os_str().is_empty() {
+        let stat = rustix::fs::fstat(&parent).map_err(fail)?;
+        if is_exposed(stat.st_uid, stat.st_mode) {
+            return Ok(Directory::Exposed { uid: stat.st_uid, mode: stat.st_mode & 0o7777 });
+        }
+    }
     match look(&parent, name, wanted, owners) {
         Err(Errno::NOENT) if make => {}
         Err(Errno::NOENT) => return Ok(Directory::Missing),

@@ -158,6 +158,13 @@ pub enum Directory {
     Missing,
     /// A link, a file, or something else that is no directory.
     Occupied,
+    /// The directory above it is such that others could swap what is in it.
+    Exposed {
+        /// Its owner.
+        uid: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// A directory that belongs to another number.
     Foreign {
         /// Which.

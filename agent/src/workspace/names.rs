@@ -151,6 +151,28 @@ mod tests {
             prop_assert_eq!(a == b, x.eq_ignore_ascii_case(&y));
         }
 
+        /// Whatever `useradd --badname` takes: any letters but those that passwd(5) is made of, up to 255 bytes.
+        #[test]
+        fn no_two_users_of_any_names_share_a_directory(names in proptest::collection::vec("[^:\n/\0]{1,12}|(con|nul|com[0-9¹])(\\.[a-zA-Z]{0,3})?|[A-Za-z]{0,3}[. ]{0,3}", 2..6)) {
+            let mut taken = std::collections::BTreeMap::new();
+            for name in names.iter().filter(|n| !n.is_empty()) {
+                let directory = escape(name).unwrap();
+                prop_assert_eq!(unescape(&directory), Some(name.clone()));
+                // As a server sees it that does not tell case apart and drops what stands at the end.
+                let seen = directory.trim_end_matches(['.', ' ']).to_lowercase();
+                let before = taken.insert(seen, name.clone());
+                prop_assert!(before.is_none_or(|other| other == *name));
+            }
+        }
+
+        #[test]
+        fn a_long_name_is_written_whole_or_not_at_all(name in "[a-zA-Z0-9 é]{80,255}") {
+            match escape(&name) {
+                Some(directory) => prop_assert_eq!(unescape(&directory), Some(name)),
+                None => prop_assert!(name.len() + 2 * name.bytes().filter(|b| !b.is_ascii_lowercase()).count() > LONGEST),
+            }
+        }
+
         #[test]
         fn the_result_is_one_safe_component(name in "\\PC{1,80}|[ -~\\x00-\\x1f]{1,80}") {
             if let Some(d) = escape(&name) {

@@ -149,7 +149,17 @@ fn what_is_planted_on_the_share_is_shown_to_nobody_and_left_alone() {
             "{plant}"
         );
     }
-    // The directory above them all, too.
+    // The directory above them all, too: whoever can write in it could swap two of them.
+    for plant in ["chmod 0777 notebooks", "chown mallory notebooks"] {
+        let Some(vm) = machine("[workspace]\nmount = \"always\"\n") else { return };
+        vm.sh(&format!("install -d -m 0711 {SHARE}/notebooks; cd {SHARE}; {plant}")).ok();
+        let agent = vm.agent_start();
+        agent.wait_problem("workspace.directory-exposed:ada");
+        assert!(vm.list(&format!("{SHARE}/notebooks")).is_empty() && !vm.is_mounted("notebooks/ada"), "{plant}");
+        vm.sh(&format!("chown root {SHARE}/notebooks; chmod 1777 {SHARE}/notebooks")).ok();
+        vm.log_in("ada").ok();
+        wait_for("ada is served", SOON, || vm.is_mounted("notebooks/ada"));
+    }
     let Some(vm) = machine("") else { return };
     vm.sh(&format!("mkdir /srv/elsewhere; ln -s /srv/elsewhere {SHARE}/notebooks")).ok();
     let agent = vm.agent_start();

@@ -89,6 +89,19 @@ pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -
             format!("On the share, {directory} is no directory. It was not touched and not followed."),
             format!("Look at who put it there; move it away, then {name} gets a directory."),
         ),
+        Directory::Exposed { uid, mode } => {
+            let above = parent_of(Path::new(directory)).display();
+            Problem::new(
+                "workspace.directory-exposed",
+                format!(
+                    "On the share, {above} belongs to uid {uid} and has the mode {mode:04o}: others than root could swap what \
+                     is in it. The directory of {name} was not opened."
+                ),
+                format!(
+                    "Look whether what is in {above} is right; then, on the share: chown root {above}; chmod 0711 {above}"
+                ),
+            )
+        }
         Directory::Foreign { uid, recorded } => Problem::new(
             UID_DIFFERS,
             format!(
