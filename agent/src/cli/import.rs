@@ -74,7 +74,7 @@ fn whose(user: &str, config: &Path) -> Result<(Account, Settings), String> {
     // An empty range: nobody but the one who is named.
     let job = Job::Accounts { from: 1, to: 0, names: vec![user.to_owned()] };
     let accounts = match spawn::ask(&job, own, config)? {
-        Answer::Accounts { accounts, .. } => accounts,
+        Answer::Accounts(found) => found.accounts,
         Answer::Failed(failure) => return Err(failure.words()),
         _ => return Err("the helper process answered something else".to_owned()),
     };

@@ -5,7 +5,7 @@ use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
 use crate::workspace::act::Wanted;
 use crate::workspace::identities::{Shown, Task};
 use crate::workspace::import::{Event, Outcome};
-use crate::workspace::model::{Account, Directory, Found, Link, Person};
+use crate::workspace::model::{Directory, Found, Link, Person};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
