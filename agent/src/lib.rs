@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod idle;
 pub mod problem;
+pub mod scale_set;
 pub mod share;
 pub mod status;
 pub mod sys;

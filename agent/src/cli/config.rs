@@ -1,7 +1,8 @@
 //! `dsvm-agent config check` and `dsvm-agent config show`.
 
-use crate::config::settings::{Credentials, Idle, Isolation, Kind, MountWhen, Share};
+use crate::config::settings::{Credentials, Enabled, Idle, Isolation, Kind, MountWhen, Protect, ScaleSet, Share};
 use crate::config::{DEFAULT_FILE, Loaded, Mistake, Place, Places, Settings, Trust, is_hidden, load};
+use crate::sys::http::Url;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
@@ -109,6 +110,7 @@ pub fn render(settings: &Settings, places: &Places) -> String {
     );
     page.line("linger", &duration(workspace.linger));
     render_idle(&mut page, &settings.idle);
+    render_scale_set(&mut page, &settings.scale_set);
     page.text
 }
 
@@ -143,6 +145,33 @@ fn size(bytes: u64) -> String {
     let whole = units.iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift) && bytes > 0);
     let (shift, unit) = whole.unwrap_or(&(10, "KiB"));
     format!("{}{unit}", bytes >> shift)
+}
+
+fn render_scale_set(page: &mut Page<'_>, scale_set: &ScaleSet) {
+    page.section("scale_set");
+    page.line(
+        "enabled",
+        match scale_set.enabled {
+            Enabled::Auto => "\"auto\"",
+            Enabled::On => "\"on\"",
+            Enabled::Off => "\"off\"",
+        },
+    );
+    page.line(
+        "protect",
+        match scale_set.protect {
+            Protect::InUse => "\"in-use\"",
+            Protect::ScaleIn => "\"scale-in\"",
+            Protect::Off => "\"off\"",
+        },
+    );
+    page.line("metrics", &scale_set.metrics.to_string());
+    page.line("client_id", &quoted(&scale_set.client_id));
+    page.section("scale_set.endpoints");
+    let address = |url: Option<&Url>| quoted(url.map(Url::to_string).unwrap_or_default().trim_end_matches('/'));
+    page.line("metadata", &address(Some(&scale_set.metadata)));
+    page.line("resource_manager", &address(scale_set.resource_manager.as_ref()));
+    page.line("monitor", &address(scale_set.monitor.as_ref()));
 }
 
 fn render_share(page: &mut Page<'_>, share: &Share) {

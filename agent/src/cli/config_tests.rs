@@ -131,6 +131,17 @@ cpu_cores   = 0.05                                           # default
 [idle.tuning.memory]
 above       = \"2GiB\"                                         # default
 after       = \"3h\"                                           # default
+
+[scale_set]
+enabled     = \"auto\"                                         # default
+protect     = \"in-use\"                                       # default
+metrics     = true                                           # default
+client_id   = \"\"                                             # default
+
+[scale_set.endpoints]
+metadata    = \"http://169.254.169.254\"                       # default
+resource_manager = \"\"                                        # default
+monitor     = \"\"                                             # default
 ";
     assert_eq!(text, expected);
 }
@@ -200,10 +211,11 @@ fn settings() -> impl Strategy<Value = Settings> {
             mount: if always { MountWhen::Always } else { MountWhen::OnPresence },
             linger: Duration::new(seconds, nanos),
         });
-    (prop::option::of(share), workspace, idle()).prop_map(|(share, workspace, idle)| Settings {
+    (prop::option::of(share), workspace, idle(), scale_set()).prop_map(|(share, workspace, idle, scale_set)| Settings {
         share,
         workspace,
         idle,
+        scale_set,
     })
 }
 
@@ -227,6 +239,25 @@ fn idle() -> impl Strategy<Value = Idle> {
         jupyterhub,
         tuning,
     })
+}
+
+fn scale_set() -> impl Strategy<Value = ScaleSet> {
+    let url = || prop_oneof![Just("http://127.0.0.1:8169"), Just("https://management.example")];
+    let url = move || url().prop_map(|text| Url::parse(text).unwrap());
+    let enabled = prop_oneof![Just(Enabled::Auto), Just(Enabled::On), Just(Enabled::Off)];
+    let protect = prop_oneof![Just(Protect::InUse), Just(Protect::ScaleIn), Just(Protect::Off)];
+    let client_id = prop_oneof![Just(String::new()), Just("3f2a1c5e-0000-4000-8000-000000000000".to_owned())];
+    (enabled, protect, any::<bool>(), client_id, url(), prop::option::of(url()), prop::option::of(url())).prop_map(
+        |(enabled, protect, metrics, client_id, metadata, resource_manager, monitor)| ScaleSet {
+            enabled,
+            protect,
+            metrics,
+            client_id,
+            metadata,
+            resource_manager,
+            monitor,
+        },
+    )
 }
 
 proptest! {

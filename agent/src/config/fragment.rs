@@ -7,7 +7,7 @@
 //! the first wrong key or type, and people are told of all their mistakes at once.
 
 use super::place::{Given, Mistake, Place, Places, Text};
-use super::settings::{Isolation, MountWhen};
+use super::settings::{Enabled, Isolation, MountWhen, Protect};
 use super::value::{Size, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -133,6 +133,20 @@ keys! {
     "idle.tuning.memory.above" => idle_memory_above: Size,
     /// How long then.
     "idle.tuning.memory.after" => idle_memory_after: Duration,
+    /// Whether the agent deals with the scale set.
+    "scale_set.enabled" => scale_set_enabled: Enabled,
+    /// What the VM is protected from while it is in use.
+    "scale_set.protect" => scale_set_protect: Protect,
+    /// Whether metrics go to Azure Monitor.
+    "scale_set.metrics" => scale_set_metrics: bool,
+    /// The user-assigned identity to use.
+    "scale_set.client_id" => scale_set_client_id: String,
+    /// Instance metadata.
+    "scale_set.endpoints.metadata" => endpoints_metadata: String,
+    /// Resource Manager.
+    "scale_set.endpoints.resource_manager" => endpoints_resource_manager: String,
+    /// Monitor's ingestion of metrics.
+    "scale_set.endpoints.monitor" => endpoints_monitor: String,
 }
 
 /// What is needed and gathered while one file is read.

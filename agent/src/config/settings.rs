@@ -1,5 +1,6 @@
 //! What is in force after every file was read: plain data, valid by construction of the loader.
 
+use crate::sys::http::Url;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub struct Settings {
     pub workspace: Workspace,
     /// When the VM counts as not used.
     pub idle: Idle,
+    /// The scale set that this VM belongs to.
+    pub scale_set: ScaleSet,
 }
 
 /// Where the share is and where users see it.
@@ -244,6 +247,65 @@ impl Default for Tuning {
             window: Duration::from_secs(5 * 60),
             cpu_cores: 0.05,
             memory: Stretch { above: 2 << 30, after: Duration::from_secs(3 * 3600) },
+        }
+    }
+}
+
+/// Whether the agent deals with the scale set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enabled {
+    /// When instance metadata answers.
+    #[default]
+    Auto,
+    /// Yes: that it does not answer is a problem.
+    On,
+    /// No: nothing is asked.
+    Off,
+}
+
+/// What the VM is protected from while it is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protect {
+    /// From scale-in, and from the scale set's own actions: upgrade, reimage, deallocate.
+    #[default]
+    InUse,
+    /// From scale-in alone.
+    ScaleIn,
+    /// From nothing.
+    Off,
+}
+
+/// `[scale_set]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScaleSet {
+    /// Whether the agent deals with it.
+    pub enabled: Enabled,
+    /// What the VM is protected from.
+    pub protect: Protect,
+    /// Whether metrics go to Azure Monitor.
+    pub metrics: bool,
+    /// Client id of the user-assigned identity to use; empty: the VM's only one.
+    pub client_id: String,
+    /// Instance metadata.
+    pub metadata: Url,
+    /// Resource Manager; the cloud's own when absent.
+    pub resource_manager: Option<Url>,
+    /// Monitor's ingestion of metrics; the region's own when absent.
+    pub monitor: Option<Url>,
+}
+
+impl Default for ScaleSet {
+    fn default() -> Self {
+        Self {
+            enabled: Enabled::default(),
+            protect: Protect::default(),
+            metrics: true,
+            client_id: String::new(),
+            metadata: Url::metadata(),
+            resource_manager: None,
+            monitor: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From files to settings.
 
-use super::settings::{Credentials, Isolation, MountWhen, Source};
+use super::settings::{Credentials, Enabled, Isolation, MountWhen, Protect, Source};
 use super::*;
 use proptest::prelude::*;
 use std::fs;
@@ -95,6 +95,16 @@ sample    = "10s"
 window    = "2m"
 cpu_cores = 0.1
 memory    = { above = "4GiB", after = "4h" }
+
+[scale_set]
+enabled   = "on"
+protect   = "scale-in"
+metrics   = false
+client_id = "3F2A1C5E-0000-4000-8000-000000000000"
+[scale_set.endpoints]
+metadata         = "http://127.0.0.1:8169"
+resource_manager = "https://management.usgovcloudapi.net"
+monitor          = ""
 "#;
     let dir = directory(&[("agent.toml", text)]);
     let loaded = load_from(&dir).unwrap();
@@ -112,6 +122,12 @@ memory    = { above = "4GiB", after = "4h" }
     assert_eq!((workspace.directory.as_str(), workspace.link.as_str()), ("people/{user}", "remote"));
     assert_eq!((workspace.include, workspace.exclude), (vec!["@users".to_owned()], vec!["bob".to_owned()]));
     assert_eq!((workspace.mount, workspace.linger), (MountWhen::Always, Duration::from_secs(90)));
+    let scale_set = loaded.settings.scale_set;
+    assert_eq!((scale_set.enabled, scale_set.protect, scale_set.metrics), (Enabled::On, Protect::ScaleIn, false));
+    assert_eq!(scale_set.client_id, "3f2a1c5e-0000-4000-8000-000000000000");
+    assert_eq!(scale_set.metadata.to_string(), "http://127.0.0.1:8169/");
+    assert_eq!(scale_set.resource_manager.unwrap().host(), "management.usgovcloudapi.net");
+    assert_eq!(scale_set.monitor, None);
 
     let idle = loaded.settings.idle;
     let seconds = |d: Duration| d.as_secs();

@@ -2,7 +2,7 @@
 
 use super::fragment::describe;
 use super::place::{Given, Mistake, Text};
-use super::settings::{Isolation, MountWhen};
+use super::settings::{Enabled, Isolation, MountWhen, Protect};
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -142,6 +142,19 @@ impl Value for Isolation {
 impl Value for MountWhen {
     fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
         word(&[("on-presence", MountWhen::OnPresence), ("always", MountWhen::Always)], key, value, text, mistakes)
+    }
+}
+
+impl Value for Enabled {
+    fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        word(&[("auto", Enabled::Auto), ("on", Enabled::On), ("off", Enabled::Off)], key, value, text, mistakes)
+    }
+}
+
+impl Value for Protect {
+    fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
+        let words = [("in-use", Protect::InUse), ("scale-in", Protect::ScaleIn), ("off", Protect::Off)];
+        word(&words, key, value, text, mistakes)
     }
 }
 

@@ -8,6 +8,7 @@ use super::orders::{self, Kept, Orders};
 use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, Reply, Request};
+use super::scale_set::ScaleSet;
 use super::trigger::{self, Trigger};
 use crate::config::{self, Seal};
 use crate::share::observe::short;
@@ -81,6 +82,7 @@ struct Brain {
     mode: Mode,
     client: Client,
     engine: Engine,
+    scale_set: ScaleSet,
     identity: Identity,
     since: Since,
     changes: Changes,
@@ -112,6 +114,7 @@ struct Brain {
 }
 
 mod look;
+mod scale_set;
 mod tell;
 
 impl Brain {
@@ -126,6 +129,7 @@ impl Brain {
             mode,
             client,
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
+            scale_set: ScaleSet::default(),
             identity: Identity { host: host::name(), boot_id, started: SystemTime::now() },
             since: Since::default(),
             changes: Changes::default(),
@@ -211,6 +215,9 @@ impl Brain {
             Event::Done { id, job, result, stuck } => {
                 if let Err(failure) = &result {
                     tracing::debug!(target = job.target(), "{}", failure.line());
+                }
+                if let Job::ScaleSet(ask) = &job {
+                    return self.scale_set_answered(id, ask, result);
                 }
                 let calm = job == Job::Probe && self.settled && self.engine.is_calm();
                 self.engine.absorb(id, &job, result, stuck, boottime());
@@ -344,6 +351,8 @@ impl Brain {
         self.start_jobs(&decision, &facts);
         self.idle.look(&self.engine, facts.now);
         decision.problems.extend(self.idle.problems());
+        self.tend_scale_set();
+        decision.problems.extend(self.scale_set_problems());
         self.number += 1;
         // A cloned VM gets its own name while the agent may be there already.
         self.identity.host = host::name();
@@ -361,6 +370,8 @@ impl Brain {
         self.since.update(&decision.problems, pass.at);
         let mut status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
         status.idle = self.idle.told(&self.engine, pass.at, pass.boottime);
+        status.node = self.scale_set.node(&self.identity.host);
+        status.scale_set = self.scale_set.view(&self.engine.settings.scale_set, self.scale_facts());
         self.tell(status, idle);
         if let Some(status) = &self.status {
             self.waiters.answer(status, &self.engine.users);

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod quiet;
 pub mod report;
 pub mod request;
+pub mod scale_set;
 mod share;
 pub mod stuck;
 pub mod trigger;

@@ -63,6 +63,7 @@ pub fn tells_the_same(a: &Status, b: &Status) -> bool {
             (Some(a), Some(b)) => crate::status::idle::tells_the_same(a, b),
             (a, b) => a.is_none() && b.is_none(),
         }
+        && a.scale_set.as_ref().map(|s| s.lasting()) == b.scale_set.as_ref().map(|s| s.lasting())
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Id
         workspace: WorkspaceView { link: Some(engine.settings.workspace.link.clone()) },
         users,
         idle: None,
+        scale_set: None,
     }
 }
 

@@ -202,6 +202,20 @@ problems! {
     "agent.mute":
         "The agent runs, and what it publishes is old or cannot be read.";
         "sudo systemctl restart dsvm-agent; users are not disturbed.";
+    "scale-set.none":
+        "[scale_set] enabled = \"on\" says that there is a scale set, and this VM belongs to none or reaches no instance \
+         metadata.";
+        "Check that the VM was made by the scale set and that 169.254.169.254 can be reached, or set enabled = \"auto\".";
+    "scale-set.unprotected":
+        "The VM is in use and cannot be protected from scale-in: autoscale may delete it. Scale-in of the whole set is vetoed \
+         meanwhile.";
+        "Give the VM's identity a role on the scale set with Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read \
+         and write. A new role takes up to 10 minutes.";
+    "scale-set.metrics":
+        "Azure Monitor does not hear from the VM, so that autoscale takes no VM away on its account.";
+        "Give the VM's identity the role \"Monitoring Metrics Publisher\" on the scale set, and let it reach \
+         https://REGION.monitoring.azure.com.";
+
     "agent.helper-failed":
         "A helper process of the agent failed.";
         "It is tried again by itself. If it lasts: sudo journalctl -u dsvm-agent";

@@ -82,6 +82,7 @@ pub(crate) fn status() -> Status {
         workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
         users,
         idle: None,
+        scale_set: None,
     }
 }
 

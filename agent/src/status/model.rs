@@ -32,6 +32,9 @@ pub struct Status {
     /// Whether the VM is used, and why; nothing before the first look.
     #[serde(default)]
     pub idle: Option<super::idle::IdleView>,
+    /// The scale set; nothing where the agent does not deal with it.
+    #[serde(default)]
+    pub scale_set: Option<ScaleSetView>,
 }
 
 /// What is the same for all users.
@@ -39,6 +42,41 @@ pub struct Status {
 pub struct WorkspaceView {
     /// The link, relative to a home.
     pub link: Option<String>,
+}
+
+/// The scale set, as far as it concerns this VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleSetView {
+    /// Whether this is a VM of Azure's.
+    pub on_azure: Option<bool>,
+    /// Whether it belongs to a scale set.
+    pub member: Option<bool>,
+    /// Whether it is protected from scale-in, as it was read back.
+    pub protected: Option<bool>,
+    /// Whether it was given free to be taken away.
+    pub free: Option<bool>,
+    /// When Azure Monitor last took a report.
+    pub metric_sent_at: Option<String>,
+    /// What Azure announced to this VM.
+    pub events: Vec<EventView>,
+}
+
+impl ScaleSetView {
+    /// The same without what every report counts anew.
+    pub fn lasting(&self) -> Self {
+        Self { metric_sent_at: None, ..self.clone() }
+    }
+}
+
+/// An event that Azure announced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// `freeze`, `reboot`, `redeploy`, `preempt` or `terminate`.
+    pub kind: String,
+    /// When it begins; nothing once it has begun.
+    pub not_before: Option<String>,
+    /// It has begun.
+    pub started: bool,
 }
 
 /// The agent itself.

@@ -74,12 +74,12 @@ fn counted(code: &str, count: u64, since: &str) -> ProblemView {
     ProblemView { problem, since: since.to_owned(), count: Some(count) }
 }
 
-/// Whether a problem of the VM names one of `names` as a word. Problems of the share and of the configuration speak of
-/// servers and files of the administrator's: there a user called `share` or `data` must not hide what is wrong from
+/// Whether a problem of the VM names one of `names` as a word. Problems of the share, of the scale set and of the
+/// configuration speak of servers, VMs and files of the administrator's: there a user called `share` or `data` must not hide what is wrong from
 /// everybody.
 fn names_somebody(problem: &Problem, names: &[&str]) -> bool {
     let room = problem.code.split('.').next().unwrap_or_default();
-    !matches!(room, "share" | "config")
+    !matches!(room, "share" | "config" | "scale-set")
         && names.iter().any(|name| has_word(&problem.summary, name) || has_word(&problem.remedy, name))
 }
 

@@ -18,6 +18,8 @@ pub use used::render_idle;
 const MOST_ROWS: usize = 20;
 /// Most names of users who are not ready yet.
 const MOST_NAMES: usize = 12;
+/// Most events that are shown.
+const MOST_EVENTS: usize = 3;
 /// Longest name that has its text beside it.
 const LONGEST_NAME: usize = 20;
 /// What is needed for the reader's row and cannot be had.
@@ -65,6 +67,7 @@ pub fn render(status: &Status, own: Option<&OwnView>, ctx: &Context) -> String {
         (Some(all), None) => view.used(all, false),
         (None, _) => {}
     }
+    view.scale_set();
     for (number, problem) in others.into_iter().enumerate() {
         view.problem(&heading(if number == 0 { "problems" } else { "" }), COLUMN, problem, None);
     }
@@ -256,6 +259,34 @@ impl View<'_> {
             names.push(format!("{} more", pending.len() - MOST_NAMES));
         }
         self.page.paragraph(&heading(""), COLUMN, &format!("not yet: {}", names.join(", ")));
+    }
+
+    /// What is so between this VM and its scale set; nothing where it has none.
+    fn scale_set(&mut self) {
+        let Some(set) = self.status.scale_set.as_ref().filter(|s| s.member == Some(true)) else { return };
+        let (mark, words) = match (set.protected, set.free) {
+            (Some(true), _) => (Mark::Good, "protected from scale-in"),
+            (Some(false), Some(true)) => (Mark::Wait, "not used: it may be taken away at any time"),
+            (Some(false), _) => (Mark::Bad, "not protected from scale-in"),
+            (None, _) => (Mark::Wait, "protection from scale-in is not known yet"),
+        };
+        let mut parts = vec![words.to_owned()];
+        if let Some(sent) = set.metric_sent_at.as_deref().and_then(|at| self.lasts(at)) {
+            parts.push(format!("reported {sent} ago"));
+        }
+        for event in set.events.iter().take(MOST_EVENTS) {
+            let kind = self.page.clean(&event.kind);
+            parts.push(match event.not_before.as_deref().map(|at| self.page.clean(at)) {
+                Some(at) => format!("Azure announces: {kind}, not before {at}"),
+                None => format!("Azure announces: {kind}, now"),
+            });
+        }
+        if set.events.is_empty() {
+            parts.push("no events".to_owned());
+        }
+        let lead = format!("{}{} ", heading("scale set"), self.page.mark(mark));
+        let line = parts.join(self.page.dot());
+        self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &line);
     }
 
     /// A problem with its mark.

@@ -213,7 +213,8 @@ fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
 /// What a job that never answered was trying.
 fn attempt_of(job: &Job) -> Attempt {
     match job {
-        Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Link { .. } => Attempt::Worker,
+        Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
+        Job::Link { .. } | Job::ScaleSet(_) => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,

@@ -1,5 +1,6 @@
 //! The fixed list of jobs, what each may do, and its deadline.
 
+use crate::scale_set;
 use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
 use crate::workspace::act::Wanted;
@@ -149,6 +150,8 @@ pub enum Job {
         /// At what.
         what: Examine,
     },
+    /// Ask something of Azure.
+    ScaleSet(Box<scale_set::act::Ask>),
 }
 
 /// As whom a job is done.
@@ -185,6 +188,7 @@ impl Job {
             Job::FetchKeys => "vault".to_owned(),
             Job::Import { person, .. } => format!("home:{}", person.uid()),
             Job::Examine { .. } => "doctor".to_owned(),
+            Job::ScaleSet(ask) => format!("scale-set:{}", ask.name()),
         }
     }
 
@@ -230,6 +234,7 @@ impl Job {
             Job::Link { .. } => c"dsvm:link",
             Job::FetchKeys => c"dsvm:vault",
             Job::Examine { .. } => c"dsvm:doctor",
+            Job::ScaleSet(_) => c"dsvm:azure",
         }
     }
 
@@ -254,6 +259,7 @@ impl Job {
             Job::Import { .. } => 7 * 24 * 60 * 60,
             // After a server's death an unmount was seen to take 34 s.
             Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
+            Job::ScaleSet(ask) => ask.deadline().as_secs(),
         })
     }
 
@@ -261,9 +267,9 @@ impl Job {
     pub fn privilege(&self) -> Privilege {
         let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;
         match self {
-            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } => Privilege::Nobody,
             // The main process's group may read what is kept.
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
+            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
             Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => {
                 Privilege::Root(CapabilitySet::SYS_ADMIN)
@@ -383,6 +389,8 @@ pub enum Answer {
     Importing(Event),
     /// What came of an import.
     Imported(Outcome),
+    /// What Azure said.
+    ScaleSet(Box<Result<scale_set::act::Told, scale_set::model::Failure>>),
     /// It failed.
     Failed(Failure),
 }
@@ -410,7 +418,9 @@ mod tests {
 
     #[test]
     fn what_loads_libraries_or_resolves_names_has_no_privilege() {
-        for job in [Job::Accounts { from: 1, to: 2, names: vec![] }, Job::Reach { host: "h".into(), port: 445 }] {
+        let place = Job::ScaleSet(Box::new(scale_set::act::Ask::Place));
+        for job in [Job::Accounts { from: 1, to: 2, names: vec![] }, Job::Reach { host: "h".into(), port: 445 }, place]
+        {
             assert_eq!(job.privilege(), Privilege::Nobody);
         }
     }

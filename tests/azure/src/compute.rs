@@ -64,7 +64,11 @@ pub fn answer(world: &mut World, request: &Request, fault: Option<&What>) -> Ans
             match (request.method.as_str(), rest) {
                 ("GET", []) if identity.virtual_machines => Answer::json(200, &set_resource(world)),
                 ("GET", ["virtualmachines"]) if identity.virtual_machines => list(world),
-                ("GET", ["virtualmachines", id]) if identity.virtual_machines => get(world, id),
+                ("GET", ["virtualmachines", id]) if identity.virtual_machines => {
+                    let answer = get(world, id);
+                    pass(world, id);
+                    answer
+                }
                 ("PUT", ["virtualmachines", id]) if identity.virtual_machines => {
                     put(world, request, id, &version, fault)
                 }
@@ -158,6 +162,7 @@ fn put(world: &mut World, request: &Request, instance: &str, version: &str, faul
     if world.operations.values().any(|o| o.vm == index && !o.done) {
         let message = "The request failed due to conflict with a concurrent request. To resolve it, please refer to \
                        https://aka.ms/activitylog to get more details on the conflicting requests.";
+        pass(world, instance);
         return Answer::error(409, "Conflict", message);
     }
     let (looks, fails) = match fault {
@@ -191,26 +196,47 @@ fn apply(world: &mut World, index: usize, protection: Option<(bool, bool)>) {
 }
 
 fn operation(world: &mut World, id: &str) -> Answer {
-    let Some(operation) = world.operations.get_mut(id) else {
-        return Answer::error(404, "NotFound", "The entity was not found.");
-    };
     let started = "2026-09-01T11:25:00.0000000+00:00";
-    if !operation.done && operation.looks > 0 {
-        operation.looks -= 1;
+    if !look(world, id) {
         let body = json!({"startTime": started, "status": "InProgress", "name": id});
         return Answer::json(200, &body).with("Retry-After", "1");
     }
-    let first = !std::mem::replace(&mut operation.done, true);
-    let (index, protection, fails) = (operation.vm, operation.protection, operation.fails);
-    if fails {
+    let Some(operation) = world.operations.get(id) else {
+        return Answer::error(404, "NotFound", "The entity was not found.");
+    };
+    if operation.fails {
         let error = json!({"code": "InternalExecutionError", "message": "An internal execution error occurred."});
         return Answer::json(
             200,
             &json!({"startTime": started, "endTime": started, "status": "Failed", "name": id, "error": error}),
         );
     }
-    if first {
+    Answer::json(200, &json!({"startTime": started, "endTime": started, "status": "Succeeded", "name": id}))
+}
+
+/// One look at an operation, or at its VM: it is nearer to its end. Whether it is there.
+fn look(world: &mut World, id: &str) -> bool {
+    let Some(operation) = world.operations.get_mut(id) else { return true };
+    if operation.done {
+        return true;
+    }
+    if operation.looks > 0 {
+        operation.looks -= 1;
+        return false;
+    }
+    operation.done = true;
+    let (index, protection, fails) = (operation.vm, operation.protection, operation.fails);
+    if !fails {
         apply(world, index, protection);
     }
-    Answer::json(200, &json!({"startTime": started, "endTime": started, "status": "Succeeded", "name": id}))
+    true
+}
+
+/// Time passes for what is under way, also when nobody asks for it by its name.
+fn pass(world: &mut World, instance: &str) {
+    let vm = find(world, instance);
+    let running = world.operations.iter().find(|(_, o)| !o.done && Some(o.vm) == vm).map(|(id, _)| id.clone());
+    if let Some(id) = running {
+        look(world, &id);
+    }
 }

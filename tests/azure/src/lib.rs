@@ -42,6 +42,14 @@ impl Azure {
     /// # Errors
     /// As of bind(2), or when no certificate can be made.
     pub fn at(world: World, address: SocketAddr) -> io::Result<Self> {
+        Self::on(world, TcpListener::bind(address)?)
+    }
+
+    /// Starts one for this world that listens there.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn on(world: World, listener: TcpListener) -> io::Result<Self> {
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(io::Error::other)?;
@@ -51,7 +59,6 @@ impl Azure {
             .and_then(|c| c.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
             .map_err(io::Error::other)?;
         let shared = Arc::new(Shared::new(world, Arc::new(tls)));
-        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         server::serve(listener, 0, shared.clone());
         Ok(Self { shared, address, certificate: made.cert.pem() })

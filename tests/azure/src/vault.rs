@@ -23,7 +23,8 @@ pub fn answer(world: &World, request: &Request, fault: Option<&What>) -> Answer 
             return Answer::error(401, "Unauthorized", message).with("WWW-Authenticate", challenge);
         }
     };
-    if request.query("api-version").is_none_or(|v| v < "7.0") {
+    // 7.0 to 7.6, then dates.
+    if !request.query("api-version").is_some_and(|v| v.starts_with("7.") || v.starts_with("20")) {
         return Answer::error(400, "BadParameter", "The specified api-version is not supported or missing.");
     }
     if !identity.secrets {

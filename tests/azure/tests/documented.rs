@@ -130,7 +130,7 @@ fn protection_is_set_read_back_and_refused_as_documented() {
 #[test]
 fn a_slow_write_is_an_operation_and_conflicts_with_another() {
     let azure = Azure::start(World::new(Mode::Uniform, 1));
-    azure.world().looks = Some(2);
+    azure.world().looks = Some(4);
     let path = vm_path(&azure);
     let put = Request::new(Method::Put, at(&azure, &path))
         .bearer(&token(&azure, ARM))

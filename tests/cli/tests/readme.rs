@@ -105,6 +105,7 @@ fn status() -> Status {
         workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
         users,
         idle: None,
+        scale_set: None,
     }
 }
 

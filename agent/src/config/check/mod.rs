@@ -7,6 +7,7 @@ mod credentials;
 mod idle;
 mod names;
 mod paths;
+mod scale_set;
 mod source;
 
 pub(crate) use paths::safe_on_smb;
@@ -64,6 +65,7 @@ pub(super) fn settings(fragment: &Fragment, findings: &mut Findings) -> Settings
         share: share(fragment, findings),
         workspace: workspace(fragment, findings),
         idle: idle::settings(fragment, findings),
+        scale_set: scale_set::scale_set(fragment, findings),
     }
 }
 

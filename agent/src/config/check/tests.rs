@@ -135,7 +135,12 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
         ),
         ("[workspaces]\nlink = \"x\"", &[("f:1:2: ", "unknown section `workspaces`: did you mean `workspace`?")]),
         ("link = \"x\"", &[("f:1:1: ", "unknown key `link`: did you mean `workspace.link`?")]),
-        ("[scale_set]\nenabled = true\n[status]\n", &[("f:1:2: ", "section `scale_set`"), ("f:3:2: ", "`status`")]),
+        ("[scale_set]\nenabled = true", &[("f:2:11: ", "scale_set.enabled wants \"auto\" or \"on\" or \"off\"")]),
+        ("[scale_set]\nclient_id = \"dsvm\"", &[("f:2:13: ", "not \"dsvm\"")]),
+        ("[scale_set.endpoints]\nmonitor = \"http://10.0.0.1\"", &[("f:2:11: ", "plain http is for loopback")]),
+        ("[scale_set.endpoints]\nmetadata = \"https://h/x\"", &[("f:2:12: ", "a server alone")]),
+        ("[scale_set.endpoint]\nmonitor = \"\"", &[("f:1:12: ", "`scale_set.endpoint`")]),
+        ("[guard]\nenabled = true\n[status]\n", &[("f:1:2: ", "section `guard`"), ("f:3:2: ", "`status`")]),
     ];
     for (text, expected) in table {
         let mut mistakes = findings(text).1.mistakes;

@@ -70,6 +70,7 @@ impl Brain {
             }
             None => self.look_after(Duration::ZERO),
         }
+        self.tend_scale_set();
         self.say_alive();
     }
 
@@ -84,7 +85,8 @@ impl Brain {
         let now = boottime();
         let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
         let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
-        let pause = presence.min(due).min(self.engine.next_probe(now)).min(self.idle.next(now));
+        let own = self.idle.next(now).min(self.scale_set_due());
+        let pause = presence.min(due).min(self.engine.next_probe(now)).min(own);
         let waiters = self.waiters.soonest().into_iter();
         waiters.chain(self.look_at).fold(at + pause, Instant::min)
     }

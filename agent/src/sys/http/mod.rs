@@ -89,11 +89,17 @@ impl Request {
         self
     }
 
+    /// With this body.
+    #[must_use]
+    pub fn body(mut self, body: Vec<u8>) -> Self {
+        self.body = Some(Zeroizing::new(body));
+        self
+    }
+
     /// With this body of JSON.
     #[must_use]
-    pub fn json(mut self, body: Vec<u8>) -> Self {
-        self.body = Some(Zeroizing::new(body));
-        self.header("Content-Type", "application/json")
+    pub fn json(self, body: Vec<u8>) -> Self {
+        self.body(body).header("Content-Type", "application/json")
     }
 
     /// With this time for everything: name, connection, handshake, request, answer.

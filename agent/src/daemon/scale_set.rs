@@ -1,0 +1,237 @@
+//! The scale set in the daemon: what is known of it from pass to pass, and what is under way. It decides nothing
+//! itself; see [`crate::scale_set::decide`].
+
+use crate::config::settings::{Enabled, ScaleSet as Settings};
+use crate::problem::Problem;
+use crate::scale_set::act::{Ask, Told};
+use crate::scale_set::decide::protection::Step;
+use crate::scale_set::decide::{events, metric, place, protection};
+use crate::scale_set::model::{Failure, Instance, Node, Place, Protection, Service, Use};
+use crate::share::model::Failure as WorkerFailure;
+use crate::status::model::{EventView, Node as NodeView, ScaleSetView};
+use crate::sys::clock::rfc3339;
+use crate::worker::job::Answer;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+/// What a pass sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// By the boot-time clock.
+    pub now: Duration,
+    /// By the wall clock.
+    pub wall: SystemTime,
+    /// How the VM is used.
+    pub used: Use,
+    /// Any number.
+    pub chance: u64,
+}
+
+/// What a pass wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// These workers.
+    pub asks: Vec<Ask>,
+    /// That the announcement with this number is committed.
+    pub commit: Option<u64>,
+}
+
+/// What is known from pass to pass.
+#[derive(Debug, Clone, Default)]
+pub struct ScaleSet {
+    place: place::Memory,
+    protection: protection::Memory,
+    metric: metric::Memory,
+    events: events::Memory,
+    under_way: BTreeMap<u64, Ask>,
+    values: Option<crate::scale_set::model::Values>,
+}
+
+impl ScaleSet {
+    /// Decides what is to be asked now.
+    pub fn decide(&mut self, settings: &Settings, facts: Facts) -> Wants {
+        let mut wants = Wants::default();
+        let Facts { now, used, .. } = facts;
+        if settings.enabled == Enabled::Off {
+            return wants;
+        }
+        if self.place.wants(settings.enabled, now) {
+            self.place.asked = true;
+            wants.asks.push(Ask::Place);
+        }
+        let Some((node, instance)) = self.member() else { return wants };
+        if let Some(full) = Protection::of(settings.protect) {
+            match self.protection.decide(full, used, now) {
+                Some(Step::Commit { epoch }) => wants.commit = Some(epoch),
+                Some(Step::Protect { wanted, force }) => {
+                    self.protection.started(wanted);
+                    wants.asks.push(Ask::Protect { node: node.clone(), instance: instance.clone(), wanted, force });
+                }
+                None => {}
+            }
+        }
+        let free = match Protection::of(settings.protect) {
+            Some(_) => self.protection.is_free(now, used),
+            // Nobody protects it: idle and announced is free.
+            None => matches!(used, Use::Due { .. }),
+        };
+        self.values = metric::values(used, self.protection.is_safe(now), free);
+        let at = facts.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        if settings.metrics
+            && let Some(values) = self.metric.decide(self.values, at / 60, now)
+        {
+            self.metric.started(at / 60);
+            wants.asks.push(Ask::Publish { node: node.clone(), instance, values, at });
+        }
+        if self.events.wants(now) {
+            self.events.asked = true;
+            wants.asks.push(Ask::Events { node, known: self.events.incarnation });
+        }
+        wants
+    }
+
+    fn member(&self) -> Option<(Node, Instance)> {
+        self.place.place().and_then(Place::member).map(|(n, i)| (n.clone(), i.clone()))
+    }
+
+    /// A worker was asked for.
+    pub fn started(&mut self, id: u64, ask: Ask) {
+        self.under_way.insert(id, ask);
+    }
+
+    /// The announcement was committed: nobody came.
+    pub fn committed(&mut self, epoch: u64) {
+        self.protection.committed(epoch);
+    }
+
+    /// Takes what came of a worker. One that cannot be ended is waited for no longer.
+    pub fn absorb(&mut self, id: u64, ask: &Ask, result: Result<Answer, WorkerFailure>, facts: Facts) {
+        self.under_way.remove(&id);
+        self.take(ask, told(ask, result), facts);
+    }
+
+    /// No worker could be asked for.
+    pub fn refused(&mut self, ask: &Ask, why: &str, facts: Facts) {
+        self.take(ask, Err(failure(ask, why.to_owned(), false)), facts);
+    }
+
+    fn take(&mut self, ask: &Ask, result: Result<Told, Failure>, facts: Facts) {
+        let Facts { now, chance, .. } = facts;
+        if let Err(failure) = &result {
+            tracing::debug!(service = failure.service.name(), "{}", failure.line());
+        }
+        let odd = || failure(ask, "the helper answered something else".to_owned(), ask.changes());
+        match ask {
+            Ask::Place => {
+                let place = result.and_then(|t| if let Told::Place(place) = t { Ok(place) } else { Err(odd()) });
+                let before = self.place.place().cloned();
+                self.place.take(place, now, chance);
+                if self.place.place() != before.as_ref() {
+                    // What was known of protection and events is of another VM.
+                    (self.protection, self.events) = Default::default();
+                    self.say_place();
+                }
+            }
+            Ask::Protect { .. } => {
+                let seen = result.and_then(|t| if let Told::Protection(seen) = t { Ok(seen) } else { Err(odd()) });
+                if let Ok(seen) = seen {
+                    tracing::info!(
+                        scale_in = seen.scale_in,
+                        actions = seen.actions,
+                        "protection of this VM, read back"
+                    );
+                }
+                self.protection.take(seen, now, chance);
+            }
+            Ask::Publish { .. } => self.metric.take(result.map(drop), now, chance),
+            Ask::Events { .. } => {
+                let list = result.and_then(|t| if let Told::Events(n, list) = t { Ok((n, list)) } else { Err(odd()) });
+                self.events.take(list, now, chance);
+            }
+            Ask::Approve { .. } => {}
+        }
+    }
+
+    fn say_place(&self) {
+        match self.place.place() {
+            Some(Place::Member(node, instance)) => {
+                tracing::info!(vm = node.name, set = instance.set, "this VM belongs to a scale set");
+            }
+            Some(Place::Single(_)) => tracing::info!("this VM belongs to no scale set: there is nothing to protect"),
+            Some(Place::Elsewhere) => tracing::info!("no instance metadata answers: not on Azure, as far as it seems"),
+            None => {}
+        }
+    }
+
+    /// What needs a person.
+    pub fn problems(&self, settings: &Settings, now: Duration) -> Vec<Problem> {
+        if settings.enabled == Enabled::Off {
+            return Vec::new();
+        }
+        let mut out: Vec<Problem> = self.place.problem(settings.enabled).into_iter().collect();
+        if let Some((node, instance)) = self.place.place().and_then(Place::member) {
+            out.extend(self.protection.problem(node, instance, &settings.client_id, now));
+            out.extend(self.metric.problem(now));
+        }
+        out
+    }
+
+    /// When something is due by itself, after `now`.
+    pub fn next_look(&self, facts: Facts) -> Duration {
+        let again = [&self.place.trouble, &self.protection.trouble, &self.metric.trouble, &self.events.trouble];
+        let pauses = again.into_iter().map(|t| t.again).filter(|at| *at > facts.now).map(|at| at - facts.now);
+        // The next minute has a report.
+        let since = facts.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let minute = Duration::from_secs(60) - Duration::from_secs(since.as_secs() % 60);
+        let reports = self.place.place().and_then(Place::member).map(|_| minute);
+        pauses.chain(reports).min().unwrap_or(Duration::MAX)
+    }
+
+    /// The VM, for the status; its host name where nothing better is known.
+    pub fn node(&self, host: &str) -> NodeView {
+        let node = self.place.place().and_then(Place::node);
+        NodeView {
+            name: node.map_or(host, |n| n.name.as_str()).to_owned(),
+            vm_id: node.map(|n| n.vm_id.clone()),
+            location: node.map(|n| n.location.clone()),
+            scale_set: self.place.place().and_then(Place::member).map(|(_, i)| i.set.clone()),
+        }
+    }
+
+    /// The status; nothing is said of it where the agent does not deal with it.
+    pub fn view(&self, settings: &Settings, facts: Facts) -> Option<ScaleSetView> {
+        if settings.enabled == Enabled::Off {
+            return None;
+        }
+        let place = self.place.place();
+        let member = place.and_then(Place::member).is_some();
+        let known = self.protection.known(facts.now);
+        let ago = |at: Duration| rfc3339(facts.wall - facts.now.saturating_sub(at));
+        let events = self.events.events.iter().map(|e| EventView {
+            kind: e.kind.name().to_owned(),
+            not_before: e.not_before.map(rfc3339),
+            started: e.started,
+        });
+        Some(ScaleSetView {
+            on_azure: place.map(|p| p.node().is_some()),
+            member: place.map(|_| member),
+            protected: known.filter(|_| member).map(|p| p.scale_in),
+            free: member.then(|| self.values.and_then(|v| v.idle)).flatten(),
+            metric_sent_at: self.metric.arrived.map(ago),
+            events: events.collect(),
+        })
+    }
+}
+
+fn told(ask: &Ask, result: Result<Answer, WorkerFailure>) -> Result<Told, Failure> {
+    match result {
+        Ok(Answer::ScaleSet(result)) => *result,
+        Ok(_) => Err(failure(ask, "the helper answered something else".to_owned(), ask.changes())),
+        Err(why) => Err(failure(ask, why.line(), ask.changes())),
+    }
+}
+
+fn failure(ask: &Ask, text: String, doubtful: bool) -> Failure {
+    let service: Service = ask.service();
+    Failure { service, status: None, code: None, text, retry_after: None, doubtful }
+}

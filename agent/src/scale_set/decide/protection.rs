@@ -1,0 +1,181 @@
+//! Protection from scale-in: on at boot before anything else, lifted only after idle was announced and committed, on
+//! again at the first sign of use. What counts is what was read back after the last change, never what was asked for.
+
+use super::Trouble;
+use crate::problem::Problem;
+use crate::scale_set::model::{Failure, Instance, Node, Protection, Use};
+use std::time::Duration;
+
+/// What was read back is read again after this: somebody may change it in the portal.
+const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// What was read back this long ago is no longer known.
+const STALE: Duration = Duration::from_secs(30 * 60);
+/// So long it may take before a person is told, unless the answer is final.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Commit the announcement with this number: look once more at everything, and if nobody came, let the VM go.
+    Commit {
+        /// The number.
+        epoch: u64,
+    },
+    /// Make the VM's protection this one and read it back.
+    Protect {
+        /// What it shall be.
+        wanted: Protection,
+        /// Write it even if it is so already: an earlier change may still be on its way.
+        force: bool,
+    },
+}
+
+/// What is known from pass to pass.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// What was read back, and when; nothing after anything that may have changed it.
+    seen: Option<(Protection, Duration)>,
+    /// The request that is under way.
+    under_way: Option<Protection>,
+    /// An earlier change may still be on its way.
+    doubt: bool,
+    /// The announcement that was committed.
+    committed: Option<u64>,
+    /// Failures.
+    pub trouble: Trouble,
+    /// Since when the VM should be protected and is not known to be.
+    bare_since: Option<Duration>,
+    /// How long it took the last time until protection was confirmed.
+    pub took: Option<Duration>,
+}
+
+impl Memory {
+    /// What the VM is protected from, if that is known.
+    pub fn known(&self, now: Duration) -> Option<Protection> {
+        self.seen.filter(|(_, at)| now < *at + STALE).map(|(seen, _)| seen)
+    }
+
+    /// Whether it is known that scale-in passes this VM by.
+    pub fn is_safe(&self, now: Duration) -> bool {
+        self.known(now).is_some_and(|p| p.scale_in)
+    }
+
+    /// Whether the VM was given free: idle was committed, and it is known to be unprotected.
+    pub fn is_free(&self, now: Duration, used: Use) -> bool {
+        self.lets_go(used) && self.known(now).is_some_and(|p| !p.scale_in)
+    }
+
+    /// Whether the announcement that stands was committed.
+    fn lets_go(&self, used: Use) -> bool {
+        matches!(used, Use::Due { epoch } if self.committed == Some(epoch))
+    }
+
+    /// The next step, if any. `full` is what a VM in use is protected from.
+    pub fn decide(&mut self, full: Protection, used: Use, now: Duration) -> Option<Step> {
+        if !matches!(used, Use::Due { epoch } if self.committed.is_none_or(|c| c == epoch)) {
+            // The announcement is over: whatever comes next is another one.
+            self.committed = None;
+        }
+        let wanted = if self.lets_go(used) { Protection::NONE } else { full };
+        let known = self.known(now);
+        if wanted.scale_in && !known.is_some_and(|p| p.scale_in) {
+            self.bare_since.get_or_insert(now);
+        } else if let Some(since) = self.bare_since.take() {
+            self.took = Some(now.saturating_sub(since));
+        }
+        if self.under_way.is_some() {
+            return None;
+        }
+        let old = self.seen.is_none_or(|(_, at)| now >= at + LOOK_AGAIN);
+        if known == Some(wanted) && !old {
+            return match used {
+                // Only what is known to be protected is given free: otherwise nobody knows what is on its way.
+                Use::Due { epoch } if self.committed.is_none() => Some(Step::Commit { epoch }),
+                _ => None,
+            };
+        }
+        self.trouble.is_due(now).then_some(Step::Protect { wanted, force: self.doubt })
+    }
+
+    /// The announcement was committed: nobody came.
+    pub fn committed(&mut self, epoch: u64) {
+        self.committed = Some(epoch);
+    }
+
+    /// A request is on its way.
+    pub fn started(&mut self, wanted: Protection) {
+        self.under_way = Some(wanted);
+        if self.seen.is_some_and(|(seen, _)| seen != wanted) {
+            self.seen = None;
+        }
+    }
+
+    /// The request was not even started, by this agent: nothing changed.
+    pub fn not_started(&mut self) {
+        self.under_way = None;
+    }
+
+    /// Takes what came of the request: what was read back after everything.
+    pub fn take(&mut self, result: Result<Protection, Failure>, now: Duration, chance: u64) {
+        let wanted = self.under_way.take();
+        match result {
+            Ok(seen) => {
+                self.seen = Some((seen, now));
+                self.doubt = false;
+                if wanted == Some(seen) {
+                    self.trouble.over();
+                } else {
+                    let text = "it says that the change is done, and shows something else".to_owned();
+                    self.trouble.failed(unlike(text), now, chance);
+                }
+            }
+            Err(failure) => {
+                if failure.doubtful {
+                    self.doubt = true;
+                    self.seen = None;
+                }
+                self.trouble.failed(failure, now, chance);
+            }
+        }
+    }
+
+    /// What a person should know: that scale-in may take a VM that is in use.
+    pub fn problem(&self, node: &Node, instance: &Instance, client_id: &str, now: Duration) -> Option<Problem> {
+        let since = self.bare_since?;
+        let failure = self.trouble.failure.as_ref()?;
+        if !failure.is_lasting() && now < since + PATIENCE {
+            return None;
+        }
+        let identity = match client_id.get(..8) {
+            Some(start) => format!(", identity {start}…"),
+            None => String::new(),
+        };
+        let summary = format!(
+            "Autoscale may delete this VM with people on it: it cannot be protected from scale-in ({}{identity}, \
+             {} in scale set {}). Scale-in of the whole set is vetoed meanwhile.",
+            failure.line(),
+            node.name,
+            instance.set
+        );
+        let remedy = match (failure.service, failure.status) {
+            (crate::scale_set::model::Service::Identity, Some(400 | 404)) => {
+                "Give the scale set a managed identity, and name it in [scale_set] client_id if there are several."
+            }
+            (_, Some(401 | 403)) => {
+                "Give the VM's identity a role on the scale set with Microsoft.Compute/virtualMachineScaleSets/\
+                 virtualMachines/read and write. A new role takes up to 10 minutes."
+            }
+            _ => "It is tried again by itself. If it lasts, see whether the VM reaches management.azure.com.",
+        };
+        Some(Problem::new("scale-set.unprotected", summary, remedy))
+    }
+}
+
+fn unlike(text: String) -> Failure {
+    let service = crate::scale_set::model::Service::ResourceManager;
+    Failure { service, status: None, code: None, text, retry_after: None, doubtful: true }
+}
+
+#[cfg(test)]
+#[path = "protection_tests.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+use super::super::tests::failure;
+use super::*;
+use crate::scale_set::model::{Cloud, Service};
+use proptest::prelude::*;
+
+const FULL: Protection = Protection { scale_in: true, actions: true };
+const S: fn(u64) -> Duration = Duration::from_secs;
+
+fn protect(wanted: Protection) -> Option<Step> {
+    Some(Step::Protect { wanted, force: false })
+}
+
+fn done(memory: &mut Memory, wanted: Protection, now: Duration) {
+    memory.started(wanted);
+    memory.take(Ok(wanted), now, 0);
+}
+
+#[test]
+fn it_is_on_at_boot_and_lifted_only_after_the_commit() {
+    let mut memory = Memory::default();
+    // Even a VM that is idle at once is protected first.
+    for used in [Use::InUse, Use::Unknown, Use::Quiet, Use::Due { epoch: 1 }] {
+        assert_eq!(memory.decide(FULL, used, S(1)), protect(FULL));
+    }
+    done(&mut memory, FULL, S(2));
+    assert!(memory.is_safe(S(2)) && memory.decide(FULL, Use::Quiet, S(3)).is_none());
+    assert_eq!(memory.took, Some(S(2)));
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 4 }, S(4)), Some(Step::Commit { epoch: 4 }));
+    // Not committed: it is asked again, and nothing is lifted.
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 4 }, S(5)), Some(Step::Commit { epoch: 4 }));
+    memory.committed(4);
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 4 }, S(6)), protect(Protection::NONE));
+    done(&mut memory, Protection::NONE, S(7));
+    assert!(memory.is_free(S(7), Use::Due { epoch: 4 }) && !memory.is_free(S(7), Use::Quiet));
+    assert!(memory.decide(FULL, Use::Due { epoch: 4 }, S(8)).is_none());
+    // The first sign of use, and a new announcement, are the end of the commit.
+    for used in [Use::InUse, Use::Unknown, Use::Quiet, Use::Due { epoch: 5 }] {
+        assert_eq!(memory.clone().decide(FULL, used, S(9)), protect(FULL), "{used:?}");
+    }
+}
+
+#[test]
+fn a_commit_of_yesterday_lifts_nothing_today() {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(1));
+    memory.committed(4);
+    assert_eq!(memory.decide(FULL, Use::InUse, S(2)), None);
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 4 }, S(3)), Some(Step::Commit { epoch: 4 }));
+}
+
+#[test]
+fn a_lost_reply_to_a_lift_is_written_over() {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(1));
+    memory.committed(1);
+    let used = Use::Due { epoch: 1 };
+    assert_eq!(memory.decide(FULL, used, S(2)), protect(Protection::NONE));
+    memory.started(Protection::NONE);
+    assert_eq!(memory.known(S(2)), None, "a change is on its way");
+    assert_eq!(memory.decide(FULL, Use::InUse, S(3)), None, "one at a time");
+    memory.take(Err(Failure { doubtful: true, ..failure(None) }), S(4), 0);
+    assert!(!memory.is_safe(S(4)));
+    // To see it protected is not enough: the lift may still come. So it is written.
+    let now = memory.trouble.again;
+    assert_eq!(memory.decide(FULL, Use::InUse, now), Some(Step::Protect { wanted: FULL, force: true }));
+}
+
+#[test]
+fn what_was_seen_is_looked_at_again_and_grows_old() {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(0));
+    assert_eq!(memory.decide(FULL, Use::InUse, LOOK_AGAIN - S(1)), None);
+    assert_eq!(memory.decide(FULL, Use::InUse, LOOK_AGAIN), protect(FULL));
+    memory.started(FULL);
+    memory.take(Err(failure(Some(503))), LOOK_AGAIN, 0);
+    assert!(memory.is_safe(STALE - S(1)), "that it cannot be read does not mean that it changed");
+    assert!(!memory.is_safe(STALE));
+    // Somebody took it off in the portal.
+    memory.started(FULL);
+    memory.take(Ok(Protection { scale_in: true, actions: false }), STALE, 0);
+    assert!(memory.is_safe(STALE) && memory.trouble.failure.is_some());
+}
+
+fn told(memory: &Memory, now: Duration) -> Option<Problem> {
+    let (name, set) = ("dsvmpool_7".to_owned(), "dsvmpool".to_owned());
+    let node = Node { name, vm_id: "v".into(), location: "l".into(), cloud: Cloud::Public, spot: false };
+    memory.problem(&node, &Instance { set, set_id: "/s".into(), id: "7".into() }, "3f2a1c5e-0000", now)
+}
+
+#[test]
+fn a_person_is_told_what_and_what_to_do() {
+    let mut memory = Memory::default();
+    memory.decide(FULL, Use::InUse, S(1));
+    assert!(told(&memory, S(500)).is_none(), "nothing failed");
+    memory.started(FULL);
+    memory.take(Err(failure(Some(500))), S(2), 0);
+    assert!(told(&memory, S(3)).is_none() && told(&memory, S(61)).is_some());
+    memory.started(FULL);
+    memory.take(Err(Failure { code: Some("AuthorizationFailed".into()), ..failure(Some(403)) }), S(3), 0);
+    let problem = told(&memory, S(4)).unwrap();
+    assert_eq!(
+        problem.summary,
+        "Autoscale may delete this VM with people on it: it cannot be protected from scale-in (Azure Resource Manager \
+         says 403 (AuthorizationFailed), identity 3f2a1c5e…, dsvmpool_7 in scale set dsvmpool). Scale-in of the whole \
+         set is vetoed meanwhile."
+    );
+    assert!(problem.remedy.contains("virtualMachines/read and write"));
+    memory.started(FULL);
+    memory.take(Err(Failure { service: Service::Identity, ..failure(Some(400)) }), S(4), 0);
+    assert!(told(&memory, S(5)).unwrap().remedy.contains("managed identity"));
+    done(&mut memory, FULL, S(6));
+    memory.decide(FULL, Use::InUse, S(7));
+    assert!(told(&memory, S(8)).is_none());
+}
+
+/// What happens to one request in a schedule.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Fine,
+    /// Nothing arrives.
+    Refused,
+    /// It is done, and the reply is lost.
+    Lost,
+    /// It will be done so many passes later, and the reply is lost.
+    Later(u8),
+}
+
+/// Azure's side: what is in force, and changes on their way. While one is, another is refused.
+#[derive(Debug, Default)]
+struct Server {
+    now: Protection,
+    coming: Option<(u8, Protection)>,
+}
+
+impl Server {
+    fn tick(&mut self) {
+        self.coming = match self.coming.take() {
+            Some((0, then)) => {
+                self.now = then;
+                None
+            }
+            Some((n, then)) => Some((n - 1, then)),
+            None => None,
+        };
+    }
+
+    fn put(&mut self, wanted: Protection, force: bool, fate: Fate) -> Result<Protection, Failure> {
+        let lost = Failure { doubtful: true, ..failure(None) };
+        match fate {
+            Fate::Refused => return Err(failure(Some(500))),
+            _ if self.now == wanted && !force => {}
+            _ if self.coming.is_some() => return Err(failure(Some(409))),
+            Fate::Later(n) => {
+                self.coming = Some((n, wanted));
+                return Err(lost);
+            }
+            Fate::Fine | Fate::Lost => self.now = wanted,
+        }
+        if matches!(fate, Fate::Lost) { Err(lost) } else { Ok(self.now) }
+    }
+}
+
+fn used() -> impl Strategy<Value = Use> {
+    prop_oneof![
+        Just(Use::InUse),
+        Just(Use::Unknown),
+        Just(Use::Quiet),
+        (1..4_u64).prop_map(|epoch| Use::Due { epoch }),
+        Just(Use::Due { epoch: 9 })
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![3 => Just(Fate::Fine), 1 => Just(Fate::Refused), 1 => Just(Fate::Lost), 1 => (0..6_u8).prop_map(Fate::Later)]
+}
+
+proptest! {
+    /// Whatever is used, refused, lost and late in whatever order: protection is asked to be lifted only for an
+    /// announcement that was committed and stands; what is called safe or free is; and when the faults end and somebody
+    /// uses the VM, it is protected, and known to be.
+    #[test]
+    fn it_is_never_lifted_without_a_commit_and_always_comes_back(
+        schedule in proptest::collection::vec((used(), fate(), any::<bool>(), 0..400_u64, any::<u64>()), 0..60),
+        full in prop_oneof![Just(FULL), Just(Protection { scale_in: true, actions: false })],
+    ) {
+        let (mut memory, mut server, mut now) = (Memory::default(), Server::default(), S(1));
+        let calm = std::iter::repeat_n((Use::InUse, Fate::Fine, false, 61, 0), 40);
+        let mut committed = None;
+        for (used, fate, commits, pause, chance) in schedule.into_iter().chain(calm) {
+            now += S(pause);
+            server.tick();
+            match memory.decide(full, used, now) {
+                Some(Step::Commit { epoch }) => {
+                    prop_assert_eq!(used, Use::Due { epoch });
+                    prop_assert!(memory.is_safe(now));
+                    if commits {
+                        memory.committed(epoch);
+                        committed = Some(epoch);
+                    }
+                }
+                Some(Step::Protect { wanted, force }) => {
+                    if wanted == Protection::NONE {
+                        let stands = matches!(used, Use::Due { epoch } if committed == Some(epoch));
+                        prop_assert!(stands);
+                    } else {
+                        prop_assert_eq!(wanted, full);
+                    }
+                    memory.started(wanted);
+                    let result = server.put(wanted, force, fate);
+                    memory.take(result, now, chance);
+                }
+                None => {}
+            }
+            if !matches!(used, Use::Due { epoch } if committed == Some(epoch)) {
+                committed = None;
+            }
+            prop_assert!(!memory.is_safe(now) || (server.now.scale_in && server.coming.is_none()), "{memory:?} {server:?}");
+            prop_assert!(!memory.is_free(now, used) || (!server.now.scale_in && server.coming.is_none()));
+        }
+        prop_assert_eq!(server.now, full);
+        prop_assert!(memory.is_safe(now) && memory.trouble.failure.is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! The program itself, with all its processes, in a network of its own in which the simulator is Azure.
+
+use azure::Azure;
+use azure::fault::{Fault, What};
+use azure::world::{Mode, World};
+use namespaces::{Agent, SOON, Sandbox, wait_for};
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::time::Duration;
+
+/// A VM with a share and a user, and Azure around it; nothing, which is said, when this process is not root's.
+fn vm(world: World) -> Option<(Sandbox, Azure)> {
+    let vm = Sandbox::new("vm1")?;
+    vm.user("ada");
+    vm.sh("ip link set lo up").ok();
+    let azure = Azure::on(world, inside(&vm)).expect("a simulator starts");
+    let url = azure.url();
+    let endpoints = format!("metadata = \"{url}\"\nresource_manager = \"{url}\"\nmonitor = \"{url}\"\n");
+    vm.configure(&format!("[scale_set.endpoints]\n{endpoints}"));
+    Some((vm, azure))
+}
+
+/// A listener in the VM's network, served from here.
+fn inside(vm: &Sandbox) -> TcpListener {
+    let root = vm.path("/");
+    let namespace = std::fs::File::open(root.parent().expect("/proc/PID").join("ns/net")).expect("a namespace");
+    // A thread of its own: the others stay where they are.
+    let thread = std::thread::spawn(move || {
+        nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter it");
+        TcpListener::bind("127.0.0.1:0").expect("a port")
+    });
+    thread.join().expect("the thread ends")
+}
+
+fn told(agent: &Agent<'_>, pointer: &str) -> Value {
+    agent.status().pointer(pointer).cloned().unwrap_or_default()
+}
+
+/// How long pauses between tries may add up to.
+const LONG: Duration = Duration::from_secs(180);
+
+fn wait_protected(agent: &Agent<'_>) {
+    wait_for("the status says that it is protected", LONG, || told(agent, "/scale_set/protected") == json!(true));
+}
+
+fn sample(azure: &Azure, metric: &str) -> f64 {
+    azure.until(metric, |w| w.samples.iter().rfind(|s| s.metric == metric).map(|s| s.values.2))
+}
+
+#[test]
+fn a_vm_protects_itself_at_boot_reads_it_back_and_reports() {
+    let Some((vm, azure)) = vm(World::new(Mode::Uniform, 1)) else { return };
+    let agent = vm.agent_start();
+    azure.until("protection", |w| (w.vms[0].protection == Some((true, true))).then_some(()));
+    wait_protected(&agent);
+    assert_eq!((sample(&azure, "IdleNodes"), sample(&azure, "BusyNodes")), (0.0, 1.0));
+    agent.wait_ready();
+    let node = told(&agent, "/node");
+    assert_eq!(
+        (&node["name"], &node["scale_set"], &node["location"]),
+        (&json!("dsvmpool_0"), &json!("dsvmpool"), &json!("westeurope"))
+    );
+    assert_eq!(agent.problems(), [""; 0]);
+    let text = vm.sh("dsvm-agent status").ok().to_owned();
+    assert!(text.contains("protected from scale-in") && text.contains("no events"), "{text}");
+
+    // Whoever asked had no privilege, and no token is anywhere but in their requests.
+    let secrets: Vec<String> = azure.world().tokens.keys().cloned().collect();
+    assert!(!secrets.is_empty());
+    let seen = agent.log() + &vm.sh("cat /run/dsvm-agent/status/*.json").out + &vm.sh("dsvm-agent config show").out;
+    assert!(secrets.iter().all(|token| !seen.contains(token.as_str())));
+
+    // The brain dies: what is protected stays so, and is not written again.
+    let writes = |w: &World| w.received.iter().filter(|r| r.request.method == "PUT").count();
+    let before = {
+        let world = azure.world();
+        (writes(&world), world.received.len())
+    };
+    vm.sh(&format!("kill -9 {}", agent.brain())).ok();
+    azure.until("the next one looks", |w| {
+        let looked =
+            |r: &azure::world::Received| r.request.method == "GET" && r.request.path.contains("/virtualMachines/");
+        w.received.iter().skip(before.1).any(looked).then_some(())
+    });
+    wait_protected(&agent);
+    assert_eq!(writes(&azure.world()), before.0);
+}
+
+#[test]
+fn slow_conflicting_and_lost_answers_end_in_protection() {
+    let mut world = World::new(Mode::Flexible, 1);
+    let put = |what| Fault::new("/virtualMachines/", what).method("PUT").times(1);
+    world.looks = Some(1);
+    world.first_events = Duration::from_secs(120);
+    world.faults = vec![
+        Fault::new("/metadata/instance", What::Status { status: 410, retry_after: None }).times(1),
+        Fault::new("/metadata/identity", What::Status { status: 429, retry_after: Some(1) }).times(1),
+        put(What::Status { status: 409, retry_after: None }),
+        put(What::Lost),
+        Fault::new("/operations/", What::Cut).times(1),
+    ];
+    let Some((vm, azure)) = vm(world) else { return };
+    let agent = vm.agent_start();
+    // Nobody waits for it: the notebooks come meanwhile.
+    agent.wait_ready();
+    wait_protected(&agent);
+    let world = azure.world();
+    assert_eq!(world.vms[0].protection, Some((true, true)));
+    assert!(world.operations.values().all(|o| o.done) && world.faults.iter().all(|f| f.times == 0));
+}
+
+#[test]
+fn a_vm_that_cannot_be_protected_says_so_and_vetoes_scale_in() {
+    let mut world = World::new(Mode::Uniform, 1);
+    world.identities[0].virtual_machines = false;
+    let Some((vm, azure)) = vm(world) else { return };
+    let agent = vm.agent_start();
+    agent.wait_problem("scale-set.unprotected");
+    assert_eq!(told(&agent, "/scale_set/protected"), Value::Null);
+    assert_eq!((sample(&azure, "BusyUnprotectedNodes"), sample(&azure, "IdleNodes")), (1.0, 0.0));
+    let text = vm.sh("dsvm-agent status").out;
+    assert!(text.contains("403 (AuthorizationFailed)") && text.contains("dsvmpool_0 in scale set dsvmpool"), "{text}");
+    azure.world().identities[0].virtual_machines = true;
+    wait_protected(&agent);
+    agent.wait_no_problem();
+}
+
+#[test]
+fn only_its_own_events_are_shown() {
+    let Some((vm, azure)) = vm(World::new(Mode::Uniform, 2)) else { return };
+    azure.world().announce("Terminate", 1, Duration::from_secs(600));
+    let agent = vm.agent_start();
+    wait_protected(&agent);
+    azure.until("events were asked for", |w| (!w.asked_events.is_empty()).then_some(()));
+    agent.wait_looked();
+    assert_eq!(told(&agent, "/scale_set/events"), json!([]));
+    azure.world().announce("Reboot", 0, Duration::from_secs(900));
+    wait_for("the event is shown", SOON, || told(&agent, "/scale_set/events/0/kind") == json!("reboot"));
+    let text = vm.sh("dsvm-agent status").out;
+    assert!(text.contains("Azure announces: reboot, not before"), "{text}");
+}
+
+#[test]
+fn away_from_azure_everything_else_works_and_nothing_is_asked_when_it_is_off() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    vm.user("ada");
+    vm.configure("");
+    // No network at all: 169.254.169.254 cannot be reached.
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    assert_eq!(told(&agent, "/node/name"), json!("vm1"));
+    assert_eq!(told(&agent, "/scale_set/protected"), Value::Null);
+    assert_eq!(agent.problems(), [""; 0]);
+    assert!(!vm.sh("dsvm-agent status").out.contains("scale set"));
+    drop(agent);
+
+    let Some((vm, azure)) = self::vm(World::new(Mode::Uniform, 1)) else { return };
+    vm.configure(&format!("[scale_set]\nenabled = \"off\"\n[scale_set.endpoints]\nmetadata = \"{}\"\n", azure.url()));
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    agent.wait_looked();
+    assert_eq!(azure.world().received.len(), 0);
+    assert_eq!(told(&agent, "/scale_set"), Value::Null);
+}
