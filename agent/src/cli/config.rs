@@ -167,6 +167,7 @@ fn render_scale_set(page: &mut Page<'_>, scale_set: &ScaleSet) {
     );
     page.line("metrics", &scale_set.metrics.to_string());
     page.line("client_id", &quoted(&scale_set.client_id));
+    page.line("listen", &quoted(&scale_set.listen.map(|address| address.to_string()).unwrap_or_default()));
     page.section("scale_set.endpoints");
     let address = |url: Option<&Url>| quoted(url.map(Url::to_string).unwrap_or_default().trim_end_matches('/'));
     page.line("metadata", &address(Some(&scale_set.metadata)));

@@ -137,6 +137,7 @@ enabled     = \"auto\"                                         # default
 protect     = \"in-use\"                                       # default
 metrics     = true                                           # default
 client_id   = \"\"                                             # default
+listen      = \"\"                                             # default
 
 [scale_set.endpoints]
 metadata    = \"http://169.254.169.254\"                       # default
@@ -247,12 +248,16 @@ fn scale_set() -> impl Strategy<Value = ScaleSet> {
     let enabled = prop_oneof![Just(Enabled::Auto), Just(Enabled::On), Just(Enabled::Off)];
     let protect = prop_oneof![Just(Protect::InUse), Just(Protect::ScaleIn), Just(Protect::Off)];
     let client_id = prop_oneof![Just(String::new()), Just("3f2a1c5e-0000-4000-8000-000000000000".to_owned())];
-    (enabled, protect, any::<bool>(), client_id, url(), prop::option::of(url()), prop::option::of(url())).prop_map(
-        |(enabled, protect, metrics, client_id, metadata, resource_manager, monitor)| ScaleSet {
+    let listen = prop::option::of(prop_oneof![Just("0.0.0.0:9460"), Just("[::]:9460")]);
+    let listen = listen.prop_map(|address| address.map(|text| text.parse().unwrap()));
+    let others = (url(), prop::option::of(url()), prop::option::of(url()));
+    (enabled, protect, any::<bool>(), client_id, listen, others).prop_map(
+        |(enabled, protect, metrics, client_id, listen, (metadata, resource_manager, monitor))| ScaleSet {
             enabled,
             protect,
             metrics,
             client_id,
+            listen,
             metadata,
             resource_manager,
             monitor,

@@ -141,6 +141,8 @@ keys! {
     "scale_set.metrics" => scale_set_metrics: bool,
     /// The user-assigned identity to use.
     "scale_set.client_id" => scale_set_client_id: String,
+    /// Where to answer probes.
+    "scale_set.listen" => scale_set_listen: String,
     /// Instance metadata.
     "scale_set.endpoints.metadata" => endpoints_metadata: String,
     /// Resource Manager.

@@ -2,6 +2,7 @@
 
 use crate::sys::http::Url;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -288,6 +289,8 @@ pub struct ScaleSet {
     pub metrics: bool,
     /// Client id of the user-assigned identity to use; empty: the VM's only one.
     pub client_id: String,
+    /// Where `/ready` and `/metrics` are answered; nowhere when absent.
+    pub listen: Option<SocketAddr>,
     /// Instance metadata.
     pub metadata: Url,
     /// Resource Manager; the cloud's own when absent.
@@ -303,6 +306,7 @@ impl Default for ScaleSet {
             protect: Protect::default(),
             metrics: true,
             client_id: String::new(),
+            listen: None,
             metadata: Url::metadata(),
             resource_manager: None,
             monitor: None,

@@ -101,6 +101,7 @@ enabled   = "on"
 protect   = "scale-in"
 metrics   = false
 client_id = "3F2A1C5E-0000-4000-8000-000000000000"
+listen    = "0.0.0.0:9460"
 [scale_set.endpoints]
 metadata         = "http://127.0.0.1:8169"
 resource_manager = "https://management.usgovcloudapi.net"
@@ -128,6 +129,7 @@ monitor          = ""
     assert_eq!(scale_set.metadata.to_string(), "http://127.0.0.1:8169/");
     assert_eq!(scale_set.resource_manager.unwrap().host(), "management.usgovcloudapi.net");
     assert_eq!(scale_set.monitor, None);
+    assert_eq!(scale_set.listen, "0.0.0.0:9460".parse().ok());
 
     let idle = loaded.settings.idle;
     let seconds = |d: Duration| d.as_secs();

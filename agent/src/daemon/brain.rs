@@ -3,6 +3,7 @@
 use super::changes::Changes;
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
 use super::idle::Idle;
+use super::listener::Listener;
 use super::login::Waiters;
 use super::orders::{self, Kept, Orders};
 use super::quiet::{self, PERIOD};
@@ -83,6 +84,7 @@ struct Brain {
     client: Client,
     engine: Engine,
     scale_set: ScaleSet,
+    listener: Option<Listener>,
     identity: Identity,
     since: Since,
     changes: Changes,
@@ -114,6 +116,7 @@ struct Brain {
 }
 
 mod look;
+mod network;
 mod scale_set;
 mod tell;
 
@@ -131,6 +134,7 @@ impl Brain {
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
             scale_set: ScaleSet::default(),
             identity: Identity { host: host::name(), boot_id, started: SystemTime::now() },
+            listener: None,
             since: Since::default(),
             changes: Changes::default(),
             waiters: Waiters::default(),
@@ -352,7 +356,7 @@ impl Brain {
         self.idle.look(&self.engine, facts.now);
         decision.problems.extend(self.idle.problems());
         self.tend_scale_set();
-        decision.problems.extend(self.scale_set_problems());
+        decision.problems.extend(self.scale_set_problems().into_iter().chain(self.open_listener()));
         self.number += 1;
         // A cloned VM gets its own name while the agent may be there already.
         self.identity.host = host::name();
@@ -376,6 +380,7 @@ impl Brain {
         if let Some(status) = &self.status {
             self.waiters.answer(status, &self.engine.users);
         }
+        self.show_network();
         self.looked = facts.now;
         let due = facts.now.saturating_add(self.engine.next_look(facts.now).min(PERIOD));
         self.last = Some((decision, due));

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod doctor;
 pub mod engine;
 pub mod idle;
+pub mod listener;
 pub mod login;
 pub mod orders;
 pub mod plan;

@@ -176,6 +176,11 @@ impl ScaleSet {
         out
     }
 
+    /// Whether Azure has announced the end of this VM.
+    pub fn is_ending(&self) -> bool {
+        self.events.end().is_some()
+    }
+
     /// When something is due by itself, after `now`.
     pub fn next_look(&self, facts: Facts) -> Duration {
         let again = [&self.place.trouble, &self.protection.trouble, &self.metric.trouble, &self.events.trouble];

@@ -211,6 +211,9 @@ problems! {
          meanwhile.";
         "Give the VM's identity a role on the scale set with Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read \
          and write. A new role takes up to 10 minutes.";
+    "scale-set.listener":
+        "The agent cannot answer at the address of [scale_set] listen: probes of the load balancer fail.";
+        "Name a port that is free, 1024 or above, and an address of this VM, or 0.0.0.0 for all.";
     "scale-set.metrics":
         "Azure Monitor does not hear from the VM, so that autoscale takes no VM away on its account.";
         "Give the VM's identity the role \"Monitoring Metrics Publisher\" on the scale set, and let it reach \

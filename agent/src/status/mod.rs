@@ -13,6 +13,7 @@ pub(crate) mod fixtures;
 pub mod health;
 pub mod idle;
 pub mod look;
+pub mod metrics;
 pub mod model;
 mod page;
 pub mod public;

@@ -42,7 +42,7 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
                 nextest(&["--package", "namespaces"], None)?;
             }
             Ring::Azure => {
-                host::packages(&["iproute2", "passwd", "util-linux"])?;
+                host::packages(&["curl", "iproute2", "passwd", "util-linux"])?;
                 // The vendor's clients get a Python of their own, for which Debian has a package beside Python's.
                 if host::run(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_err() {
                     host::packages(&["python3", "python3-venv"])?;

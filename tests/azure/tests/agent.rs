@@ -162,3 +162,32 @@ fn away_from_azure_everything_else_works_and_nothing_is_asked_when_it_is_off() {
     assert_eq!(azure.world().received.len(), 0);
     assert_eq!(told(&agent, "/scale_set"), Value::Null);
 }
+
+#[test]
+fn probes_and_monitoring_are_answered_over_the_network() {
+    let Some((vm, azure)) = vm(World::new(Mode::Uniform, 1)) else { return };
+    let url = azure.url();
+    let endpoints = format!("metadata = \"{url}\"\nresource_manager = \"{url}\"\nmonitor = \"{url}\"\n");
+    vm.configure(&format!("[scale_set]\nlisten = \"0.0.0.0:9460\"\n[scale_set.endpoints]\n{endpoints}"));
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    wait_protected(&agent);
+    let asked = |path: &str| {
+        vm.sh(&format!("curl -s -o /run/answer -w '%{{http_code}}' http://127.0.0.1:9460{path}; cat /run/answer")).out
+    };
+    wait_for("it is ready", SOON, || asked("/ready") == "200ready");
+    let metrics = asked("/metrics");
+    assert!(
+        metrics.contains("dsvm_agent_protected 1\n") && metrics.contains("dsvm_agent_users{state=\"ready\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("ada"), "{metrics}");
+    assert!(asked("/status").starts_with("404"));
+    // Nothing more of people's work begins on a VM that is about to go.
+    azure.world().announce("Terminate", 0, Duration::from_secs(900));
+    wait_for("it is draining", SOON, || asked("/ready") == "503draining");
+    // Another port, then none.
+    vm.configure(&format!("[scale_set]\nlisten = \"127.0.0.1:9461\"\n[scale_set.endpoints]\n{endpoints}"));
+    wait_for("the new port", SOON, || vm.sh("curl -s http://127.0.0.1:9461/ready").out == "draining");
+    assert!(!vm.sh("curl -s http://127.0.0.1:9460/ready").success());
+}

@@ -137,6 +137,8 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
         ("link = \"x\"", &[("f:1:1: ", "unknown key `link`: did you mean `workspace.link`?")]),
         ("[scale_set]\nenabled = true", &[("f:2:11: ", "scale_set.enabled wants \"auto\" or \"on\" or \"off\"")]),
         ("[scale_set]\nclient_id = \"dsvm\"", &[("f:2:13: ", "not \"dsvm\"")]),
+        ("[scale_set]\nlisten = \"9460\"", &[("f:2:10: ", "an address with a port")]),
+        ("[scale_set]\nlisten = \"0.0.0.0:80\"", &[("f:2:10: ", "from 1024")]),
         ("[scale_set.endpoints]\nmonitor = \"http://10.0.0.1\"", &[("f:2:11: ", "plain http is for loopback")]),
         ("[scale_set.endpoints]\nmetadata = \"https://h/x\"", &[("f:2:12: ", "a server alone")]),
         ("[scale_set.endpoint]\nmonitor = \"\"", &[("f:1:12: ", "`scale_set.endpoint`")]),
