@@ -45,11 +45,19 @@ pub struct ScaleSet {
     events: events::Memory,
     under_way: BTreeMap<u64, Ask>,
     values: Option<crate::scale_set::model::Values>,
+    /// When the next thing is due by itself, by the boot-time clock.
+    due: Option<Duration>,
 }
 
 impl ScaleSet {
     /// Decides what is to be asked now.
     pub fn decide(&mut self, settings: &Settings, facts: Facts) -> Wants {
+        let wants = self.wants(settings, facts);
+        self.plan(facts);
+        wants
+    }
+
+    fn wants(&mut self, settings: &Settings, facts: Facts) -> Wants {
         let mut wants = Wants::default();
         let Facts { now, used, .. } = facts;
         if settings.enabled == Enabled::Off {
@@ -150,6 +158,7 @@ impl ScaleSet {
             }
             Ask::Approve { .. } => {}
         }
+        self.plan(facts);
     }
 
     fn say_place(&self) {
@@ -181,15 +190,20 @@ impl ScaleSet {
         self.events.end().is_some()
     }
 
-    /// When something is due by itself, after `now`.
-    pub fn next_look(&self, facts: Facts) -> Duration {
+    /// Notes when the next thing is due. What was due before was done just now, or cannot be.
+    fn plan(&mut self, facts: Facts) {
         let again = [&self.place.trouble, &self.protection.trouble, &self.metric.trouble, &self.events.trouble];
-        let pauses = again.into_iter().map(|t| t.again).filter(|at| *at > facts.now).map(|at| at - facts.now);
+        let pauses = again.into_iter().map(|t| t.again).filter(|at| *at > facts.now);
         // The next minute has a report.
         let since = facts.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let minute = Duration::from_secs(60) - Duration::from_secs(since.as_secs() % 60);
+        let minute = facts.now + Duration::from_secs(60) - Duration::from_secs(since.as_secs() % 60);
         let reports = self.place.place().and_then(Place::member).map(|_| minute);
-        pauses.chain(reports).min().unwrap_or(Duration::MAX)
+        self.due = pauses.chain(reports).min();
+    }
+
+    /// How long until something is due by itself.
+    pub fn next_look(&self, now: Duration) -> Duration {
+        self.due.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
 
     /// The VM, for the status; its host name where nothing better is known.
@@ -239,4 +253,56 @@ fn told(ask: &Ask, result: Result<Answer, WorkerFailure>) -> Result<Told, Failur
 fn failure(ask: &Ask, text: String, doubtful: bool) -> Failure {
     let service: Service = ask.service();
     Failure { service, status: None, code: None, text, retry_after: None, doubtful }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scale_set::model::{Cloud, Protection};
+
+    fn facts(now: u64) -> Facts {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_020 + now);
+        Facts { now: Duration::from_secs(now), wall, used: Use::InUse, chance: 256 }
+    }
+
+    fn answer(set: &mut ScaleSet, ask: &Ask, result: Result<Told, Failure>, now: u64) {
+        set.absorb(1, ask, Ok(Answer::ScaleSet(Box::new(result))), facts(now));
+    }
+
+    fn member() -> Place {
+        let (name, vm_id, location) = ("p_7".to_owned(), "v".to_owned(), "l".to_owned());
+        let node = Node { name, vm_id, location, cloud: Cloud::Public, spot: false };
+        Place::Member(node, Instance { set: "p".into(), set_id: "/s".into(), id: "7".into() })
+    }
+
+    #[test]
+    fn what_is_due_stays_due_until_it_was_looked_at() {
+        let (mut set, settings) = (ScaleSet::default(), Settings::default());
+        assert_eq!(set.decide(&settings, facts(1)).asks, [Ask::Place]);
+        assert_eq!(set.next_look(Duration::from_secs(2)), Duration::MAX, "the answer wakes it up");
+        let refused = Failure { status: Some(410), ..failure(&Ask::Place, String::new(), false) };
+        answer(&mut set, &Ask::Place, Err(refused), 2);
+        assert_eq!(set.next_look(Duration::from_secs(2)), Duration::from_secs(1));
+        // Whoever wakes up late is late, and not done.
+        assert_eq!(set.next_look(Duration::from_secs(9)), Duration::ZERO);
+        assert_eq!(set.decide(&settings, facts(9)).asks, [Ask::Place]);
+        assert_ne!(set.next_look(Duration::from_secs(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_member_protects_first_and_reports_every_minute() {
+        let (mut set, settings) = (ScaleSet::default(), Settings::default());
+        set.decide(&settings, facts(1));
+        answer(&mut set, &Ask::Place, Ok(Told::Place(member())), 1);
+        let asks = set.decide(&settings, facts(1)).asks;
+        assert!(matches!(asks[..], [Ask::Protect { .. }, Ask::Publish { .. }, Ask::Events { .. }]), "{asks:?}");
+        let full = Protection { scale_in: true, actions: true };
+        answer(&mut set, &asks[0], Ok(Told::Protection(full)), 2);
+        answer(&mut set, &asks[1], Ok(Told::Published), 2);
+        assert!(set.decide(&settings, facts(3)).asks.is_empty());
+        let next = set.next_look(Duration::from_secs(3)).as_secs();
+        assert!((1..=60).contains(&next), "{next}");
+        let asks = set.decide(&settings, facts(3 + next)).asks;
+        assert!(matches!(asks[..], [Ask::Publish { .. }]), "{asks:?}");
+    }
 }

@@ -67,6 +67,6 @@ impl Brain {
 
     /// How long until something is to be asked by itself.
     pub(super) fn scale_set_due(&self) -> Duration {
-        if self.mode == Mode::Service { self.scale_set.next_look(self.scale_facts()) } else { Duration::MAX }
+        if self.mode == Mode::Service { self.scale_set.next_look(boottime()) } else { Duration::MAX }
     }
 }

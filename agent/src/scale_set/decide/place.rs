@@ -11,6 +11,9 @@ const AGAIN: Duration = Duration::from_secs(60 * 60);
 /// An answer that says nothing of Azure is final after this: early at boot there may be no network.
 const GIVEN_UP: Duration = Duration::from_secs(2 * 60);
 
+/// Pauses while nobody answers at all.
+const SILENCE: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(60)];
+
 /// What is known of the VM's place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Memory {
@@ -46,7 +49,14 @@ impl Memory {
                 self.trouble.over();
             }
             Err(failure) => {
+                let silent = failure.status.is_none();
                 self.trouble.failed(failure, now, chance);
+                if silent {
+                    // On Azure it answers at once. Elsewhere nobody will, and asking wakes the VM up.
+                    let number = usize::try_from(self.trouble.count).unwrap_or(usize::MAX);
+                    let pause = SILENCE.get(number.saturating_sub(1)).or(SILENCE.last());
+                    self.trouble.again = now + pause.copied().unwrap_or(GIVEN_UP);
+                }
                 let nothing = self.place().is_none_or(|p| *p == Place::Elsewhere);
                 if nothing && now >= self.trouble.since + GIVEN_UP {
                     // Asked again every hour. On Azure it answers at once.
@@ -91,7 +101,7 @@ mod tests {
             memory.take(Err(failure(None)), now, 256);
             tries += 1;
         }
-        assert!(now >= S(125) && now <= S(200) && tries < 12, "{now:?} {tries}");
+        assert!(now >= S(125) && now <= S(200) && tries < 6, "{now:?} {tries}");
         assert_eq!(memory.place(), Some(&Place::Elsewhere));
         assert!(!memory.wants(Enabled::Auto, now + S(60)) && memory.wants(Enabled::Auto, now + AGAIN));
         assert!(!Memory::default().wants(Enabled::Off, now));
