@@ -1,4 +1,4 @@
-//! What is in the program: a software bill of materials in CycloneDX 1.5 (https://cyclonedx.org/docs/1.5/json/), made
+//! What is in the program: a software bill of materials in CycloneDX 1.5 (<https://cyclonedx.org/docs/1.5/json/>), made
 //! from what cargo resolved and from the checksums in Cargo.lock.
 
 use serde_json::{Value, json};
