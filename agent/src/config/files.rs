@@ -26,6 +26,8 @@ pub(super) struct Files {
     pub(super) read: Vec<(PathBuf, String)>,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) notes: Vec<Mistake>,
+    /// They are the agent's own, and not written for others to read.
+    pub(super) own: bool,
 }
 
 /// Reads `path`, then the `*.toml` of `agent.d` beside it, in the order of the bytes of their names. Hidden files and
@@ -62,7 +64,7 @@ pub(super) fn read_all(path: &Path, trust: Trust) -> Files {
 
 /// The text of one file; nothing when it is not there, not believed, or no text.
 pub(super) fn read_one(path: &Path, trust: Trust) -> Option<String> {
-    let mut files = Files::default();
+    let mut files = Files { own: true, ..Files::default() };
     files.take(path.to_owned(), open(path), trust);
     files.read.pop().map(|(_, text)| text)
 }
@@ -97,6 +99,12 @@ impl Files {
             if !self.believe(&path, found.uid(), found.mode(), trust) {
                 return Ok(Ok(None));
             }
+            if !self.own && is_closed(found.gid(), found.mode()) {
+                match trust {
+                    Trust::Root => return Ok(Err(closed(&path))),
+                    Trust::Anyone => self.notes.push(Mistake::new(Place::of_file(&path), closed(&path))),
+                }
+            }
             let mut bytes = Vec::new();
             file.take(LARGEST + 1).read_to_end(&mut bytes)?;
             if bytes.len() as u64 > LARGEST {
@@ -115,9 +123,26 @@ impl Files {
             Ok(Ok(Some(text))) => self.read.push((path, text)),
             Ok(Ok(None)) => {}
             Ok(Err(message)) => self.mistake(&path, message),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && trust == Trust::Root => {
+                self.mistake(&path, closed(&path));
+            }
             Err(error) => self.mistake(&path, unreadable(&error)),
         }
     }
+}
+
+/// Whether only root can read a file. A group of the agent's own may: then others need not.
+fn is_closed(gid: u32, mode: u32) -> bool {
+    mode & 0o004 == 0 && (gid == 0 || mode & 0o040 == 0)
+}
+
+/// What is wrong with such a file: root and the agent would otherwise read different things.
+fn closed(path: &Path) -> String {
+    format!(
+        "cannot be read by the agent, which reads it without root's rights: `chmod 0644 {}` (nothing secret belongs \
+         into it)",
+        path.display()
+    )
 }
 
 /// Why root does not believe a file or directory with this owner and mode; nothing when it does.
@@ -190,6 +215,31 @@ mod tests {
         ] {
             assert_eq!(distrust(uid, mode).is_none(), believed, "{uid} {mode:o}");
         }
+    }
+
+    #[test]
+    fn what_only_root_can_read_is_a_mistake_for_root_and_a_note_for_anyone() {
+        for (gid, mode, closed) in [
+            (0, 0o644, false),
+            (0, 0o640, true),
+            (0, 0o600, true),
+            (997, 0o640, false),
+            (997, 0o600, true),
+            (0, 0o604, false),
+        ] {
+            assert_eq!(is_closed(gid, 0o100_000 | mode), closed, "{gid} {mode:o}");
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("agent.toml");
+        write(&main, "");
+        fs::set_permissions(&main, fs::Permissions::from_mode(0o600)).unwrap();
+        let files = read_all(&main, Trust::Root);
+        assert!(files.read.is_empty() && files.mistakes[0].message.contains("chmod 0644"), "{files:?}");
+        let files = read_all(&main, Trust::Anyone);
+        assert_eq!((files.read.len(), files.mistakes.len(), files.notes.len()), (1, 0, 1));
     }
 
     #[test]

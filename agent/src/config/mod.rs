@@ -53,7 +53,7 @@ pub fn load(path: &Path, trust: Trust) -> Result<Loaded, Vec<Mistake>> {
 
 /// The configuration that these files give.
 fn from_files(files: files::Files) -> Result<Loaded, Vec<Mistake>> {
-    let files::Files { read, mistakes, notes } = files;
+    let files::Files { read, mistakes, notes, .. } = files;
     let order: Vec<PathBuf> = read.iter().map(|(path, _)| path.clone()).collect();
     let mut findings = check::Findings { mistakes, notes };
     // What could not be read may say anything.

@@ -115,6 +115,7 @@ struct Brain {
     idle: Idle,
 }
 
+mod idle;
 mod look;
 mod network;
 mod scale_set;
@@ -223,6 +224,9 @@ impl Brain {
                 if let Job::ScaleSet(ask) = &job {
                     return self.scale_set_answered(id, ask, result);
                 }
+                if let Job::Sense { sense, .. } = job {
+                    return self.sensed(sense, result, stuck);
+                }
                 let calm = job == Job::Probe && self.settled && self.engine.is_calm();
                 self.engine.absorb(id, &job, result, stuck, boottime());
                 if calm && self.engine.is_calm() {
@@ -232,6 +236,7 @@ impl Brain {
             Event::Freed { id } => {
                 self.engine.stuck.remove(&id);
                 self.engine.under_way.remove(&id);
+                self.idle.freed(id);
             }
             Event::Reload => self.reload(),
             Event::Terminate => self.ending = true,
@@ -354,6 +359,7 @@ impl Brain {
         let mut decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
         self.idle.look(&self.engine, facts.now);
+        self.tend_idle();
         decision.problems.extend(self.idle.problems());
         self.tend_scale_set();
         decision.problems.extend(self.scale_set_problems().into_iter().chain(self.open_listener()));
@@ -428,6 +434,11 @@ impl Brain {
             Ok(id) => {
                 if matches!(job, Job::Accounts { .. }) {
                     self.engine.users.changed = false;
+                }
+                if let Job::Link { directory, .. } = &job
+                    && let Some(record) = self.engine.users.of_mut(directory.as_ref())
+                {
+                    record.link_begun();
                 }
                 self.engine.under_way.insert(id, job);
             }

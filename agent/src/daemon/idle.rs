@@ -2,15 +2,19 @@
 
 use super::engine::Engine;
 use super::request::{Reply, Request};
+use super::senses::Senses;
 use crate::config::settings::Idle as Settings;
 use crate::idle::decide::{self, commit, decide};
 use crate::idle::keeps::{Keeps, Process};
 use crate::idle::memory::Memory;
 use crate::idle::model::{Decision, Leave, Refused, Sample, Seen, Source};
+use crate::idle::observe::sense::{Humans, Sense};
 use crate::idle::observe::{self, Observer, People, process};
 use crate::problem::Problem;
+use crate::share::model::Failure;
 use crate::status::idle::{IdleView, KeepView, LeaveView, RiskView, SourceView};
 use crate::sys::clock::rfc3339;
+use crate::worker::job::{Answer, Job};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -55,6 +59,7 @@ pub struct Idle {
     decision: Option<Decision>,
     /// When the next look is due, by the boot-time clock in seconds; the second: of what is looked at seldom.
     due: (f64, f64),
+    senses: Senses,
     asked: Option<Asked>,
     committed: Option<u64>,
     samples: VecDeque<Sample>,
@@ -75,6 +80,7 @@ impl Idle {
             kept,
             decision: None,
             due: (0.0, 0.0),
+            senses: Senses::default(),
             asked: None,
             committed: None,
             samples: VecDeque::new(),
@@ -92,6 +98,56 @@ impl Idle {
         Duration::try_from_secs_f64(self.due.0 - now.as_secs_f64()).unwrap_or_default()
     }
 
+    /// How long until a worker's next look is due; for ever while all are under way.
+    pub fn next_sense(&self, settings: &Settings, now: Duration) -> Duration {
+        let pause = (self.senses.next(settings) - now.as_secs_f64()).max(0.0);
+        Duration::try_from_secs_f64(pause).unwrap_or(Duration::MAX)
+    }
+
+    /// The looks of workers' that are due now, as jobs.
+    pub fn jobs(&self, engine: &Engine, now: Duration) -> Vec<(Sense, Job)> {
+        let due = self.senses.due(&engine.settings.idle, now.as_secs_f64());
+        let others = || {
+            let ids = engine.users.users.values().map(|r| r.account.uid);
+            ids.filter(|uid| !self.range.contains(uid)).collect()
+        };
+        let humans = || Humans { from: *self.range.start(), to: *self.range.end(), others: others() };
+        due.into_iter().map(|sense| (sense, Job::Sense { sense, humans: humans() })).collect()
+    }
+
+    /// A worker was asked for, or could not be.
+    pub fn started(&mut self, sense: Sense, worker: Result<u64, String>, settings: &Settings, now: Duration) {
+        let now = now.as_secs_f64();
+        match worker {
+            Ok(id) => self.senses.started(id, sense, settings, now),
+            Err(why) => {
+                let seen = self.senses.refused(sense, &why, settings, now);
+                self.take(seen, settings);
+            }
+        }
+    }
+
+    /// Takes what a worker saw.
+    pub fn sensed(
+        &mut self,
+        sense: Sense,
+        result: Result<Answer, Failure>,
+        stuck: bool,
+        settings: &Settings,
+        now: Duration,
+    ) {
+        let seen = self.senses.take(sense, result, stuck, settings, now.as_secs_f64());
+        // The settings may have changed meanwhile.
+        if sense.is_wanted(settings) {
+            self.take(seen, settings);
+        }
+    }
+
+    /// A stuck worker is gone at last.
+    pub fn freed(&mut self, id: u64) {
+        self.senses.freed(id);
+    }
+
     /// Looks, if it is time, and decides. `who` says what a user is called.
     pub fn pass(&mut self, settings: &Settings, people: &People<'_>, who: decide::Names<'_>, now: Duration) {
         let now = now.as_secs_f64();
@@ -106,7 +162,7 @@ impl Idle {
             tracing::info!(verdict = decision.verdict.name(), "{}", sentence(&decision));
         }
         decide::note(&mut self.kept.memory, &decision);
-        self.settle(&decision, now);
+        self.settle(&decision, settings, now);
         self.decision = Some(decision);
     }
 
@@ -116,6 +172,7 @@ impl Idle {
         if self.asked.is_none_or(|asked| asked.epoch != epoch) {
             let at = now.as_secs_f64();
             (self.asked, self.due) = (Some(Asked { epoch, at }), (at, at));
+            self.senses.hurry(at);
         }
     }
 
@@ -180,6 +237,10 @@ impl Idle {
             self.due.1 = now + settings.tuning.window.as_secs_f64();
         }
         seen.insert(Source::Keep, self.kept.keeps.seen());
+        // What the settings no longer ask for is not there.
+        let known = |s: &&Source| self.kept.memory.looks.get(s).is_some_and(|look| !look.absent);
+        let unwanted = Sense::ALL.into_iter().filter(|s| !s.is_wanted(settings)).flat_map(Sense::sources);
+        seen.extend(unwanted.filter(known).map(|s| (*s, Seen::Absent)));
         self.due.0 = now + settings.tuning.sample.as_secs_f64();
         self.take(seen, settings);
         if let Err(e) = self.save() {
@@ -201,12 +262,14 @@ impl Idle {
         }
     }
 
-    fn settle(&mut self, decision: &Decision, now: f64) {
+    fn settle(&mut self, decision: &Decision, settings: &Settings, now: f64) {
         if self.committed.is_some_and(|epoch| commit(&self.kept.memory, decision, epoch, 0.0).is_err()) {
             self.committed = None;
         }
         let Some(asked) = self.asked else { return };
+        let fresh = self.senses.are_fresh(settings, asked.at);
         match commit(&self.kept.memory, decision, asked.epoch, asked.at) {
+            Ok(()) if !fresh => self.due.0 = self.due.0.min(now + 1.0),
             Ok(()) => (self.committed, self.asked) = (Some(asked.epoch), None),
             Err(Refused::Over) => self.asked = None,
             Err(Refused::NotYet) => self.due.0 = self.due.0.min(now + 1.0),

@@ -17,6 +17,7 @@ pub mod quiet;
 pub mod report;
 pub mod request;
 pub mod scale_set;
+pub mod senses;
 mod share;
 pub mod stuck;
 pub mod trigger;

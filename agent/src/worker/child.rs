@@ -5,6 +5,7 @@ use super::launcher::LAST_GOOD;
 use super::vouch;
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
+use crate::idle::observe::sense;
 use crate::scale_set::act as scale_set;
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
@@ -198,6 +199,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         Job::Examine { what } => {
             examine(what, settings.share.as_ref(), &settings.workspace.directory).map(Answer::Examined)
         }
+        Job::Sense { sense, humans } => Ok(Answer::Sensed(sense::look(*sense, &settings.idle, humans))),
         Job::ScaleSet(ask) => Ok(Answer::ScaleSet(Box::new(scale_set::perform(ask, &settings.scale_set)))),
     }
 }

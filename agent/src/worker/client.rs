@@ -214,7 +214,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
 fn attempt_of(job: &Job) -> Attempt {
     match job {
         Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
-        Job::Link { .. } | Job::ScaleSet(_) => Attempt::Worker,
+        Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,

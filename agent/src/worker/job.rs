@@ -1,5 +1,7 @@
 //! The fixed list of jobs, what each may do, and its deadline.
 
+use crate::idle::model::{Seen, Source};
+use crate::idle::observe::sense::{Humans, Sense};
 use crate::scale_set;
 use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
@@ -9,6 +11,7 @@ use crate::workspace::import::{Event, Outcome};
 use crate::workspace::model::{Directory, Found, Link, Person};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -152,6 +155,13 @@ pub enum Job {
     },
     /// Ask something of Azure.
     ScaleSet(Box<scale_set::act::Ask>),
+    /// Look for use of the VM where that may block.
+    Sense {
+        /// At what.
+        sense: Sense,
+        /// Whose use counts.
+        humans: Humans,
+    },
 }
 
 /// As whom a job is done.
@@ -189,6 +199,7 @@ impl Job {
             Job::Import { person, .. } => format!("home:{}", person.uid()),
             Job::Examine { .. } => "doctor".to_owned(),
             Job::ScaleSet(ask) => format!("scale-set:{}", ask.name()),
+            Job::Sense { sense, .. } => format!("sense:{}", sense.name()),
         }
     }
 
@@ -235,6 +246,7 @@ impl Job {
             Job::FetchKeys => c"dsvm:vault",
             Job::Examine { .. } => c"dsvm:doctor",
             Job::ScaleSet(_) => c"dsvm:azure",
+            Job::Sense { .. } => c"dsvm:sense",
         }
     }
 
@@ -260,6 +272,7 @@ impl Job {
             // After a server's death an unmount was seen to take 34 s.
             Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
             Job::ScaleSet(ask) => ask.deadline().as_secs(),
+            Job::Sense { sense, .. } => sense.deadline().as_secs(),
         })
     }
 
@@ -270,6 +283,9 @@ impl Job {
             // The main process's group may read what is kept.
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
+            Job::Sense { sense, .. } => match sense {
+                Sense::Inhibitors => Privilege::Nobody,
+            },
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
             Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => {
                 Privilege::Root(CapabilitySet::SYS_ADMIN)
@@ -347,7 +363,7 @@ impl Job {
             // Into memory of root's, where it is fetched again in time anyway.
             Job::FetchKeys => true,
             // The trial mounts the share where nobody sees it, and lets it go.
-            Job::Examine { .. } => true,
+            Job::Examine { .. } | Job::Sense { .. } => true,
             Job::Directories { make, .. } | Job::Link { make, .. } => !make,
             _ => false,
         }
@@ -389,6 +405,8 @@ pub enum Answer {
     Importing(Event),
     /// What came of an import.
     Imported(Outcome),
+    /// What was seen of each source.
+    Sensed(BTreeMap<Source, Seen>),
     /// What Azure said.
     ScaleSet(Box<Result<scale_set::act::Told, scale_set::model::Failure>>),
     /// It failed.

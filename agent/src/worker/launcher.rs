@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// So many workers at once, stuck ones not counted: eight for the share and its users, and one for each thing that is
-/// asked of Azure, of which one waits there for news all the time.
-const AT_ONCE: usize = 12;
+/// So many workers at once, stuck ones not counted: eight for the share and its users, one for each thing that is asked
+/// of Azure, of which one waits there for news all the time, and those that look for use of the VM.
+const AT_ONCE: usize = 16;
 /// So many messages of the brain's are taken in one turn.
 const AT_A_TURN: usize = 64;
 /// A killed worker that is still there after this is stuck.

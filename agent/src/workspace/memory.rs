@@ -199,6 +199,8 @@ impl Record {
     fn trouble(&mut self, topic: Topic, problem: Option<Problem>, now: Duration, jitter: u64) {
         let failures = self.troubles.get(&topic).map_or(0, |t| t.failures);
         let again = now + pause(failures, jitter);
+        // Who asked meanwhile waits for a look that begins after that.
+        let again = if topic == Topic::Link { self.look.map_or(again, |look| look.min(again)) } else { again };
         self.troubles.insert(topic, Trouble { problem, again, failures: failures.saturating_add(1) });
     }
 
@@ -303,9 +305,13 @@ impl Record {
         }
     }
 
+    /// A worker looks at the link: who asks from now on waits for another look.
+    pub fn link_begun(&mut self) {
+        self.look = None;
+    }
+
     /// The link was made or looked at.
     pub fn link(&mut self, link: &str, seen: &Link, now: Duration, jitter: u64) {
-        self.look = None;
         match super::decide::link_problem(&self.account, link, seen) {
             // Made at the first log-in, most likely: nobody needs to do anything.
             None if *seen == Link::NoHome => {
@@ -325,7 +331,6 @@ impl Record {
 
     /// The worker for the link did not come back.
     pub fn link_failed(&mut self, failure: &Failure, now: Duration, jitter: u64) {
-        self.look = None;
         self.trouble(Topic::Link, Some(super::decide::home_silent(&self.account.name, failure)), now, jitter);
     }
 
@@ -352,9 +357,8 @@ impl Record {
 mod tests {
     use super::*;
 
-    #[test]
-    fn asking_without_end_starts_no_helpers_without_end() {
-        let account = Account {
+    fn mallory() -> Account {
+        Account {
             name: "mallory".to_owned(),
             uid: 1001,
             gid: 1001,
@@ -362,8 +366,12 @@ mod tests {
             group_names: Vec::new(),
             home: "/home/mallory".into(),
             shell: "/bin/bash".into(),
-        };
-        let mut record = Record::new(account, "notebooks/mallory".to_owned());
+        }
+    }
+
+    #[test]
+    fn asking_without_end_starts_no_helpers_without_end() {
+        let mut record = Record::new(mallory(), "notebooks/mallory".to_owned());
         let (mut looks, second) = (0, Duration::from_secs(1));
         record.linked = Some(second);
         for ms in 1000..61_000_u64 {
@@ -371,6 +379,7 @@ mod tests {
             record.hurry(now);
             if record.wants_link(true, now) {
                 looks += 1;
+                record.link_begun();
                 record.link("notebooks/remote", &Link::Right { made: false }, now, 0);
             }
         }
@@ -378,8 +387,23 @@ mod tests {
         // A pause after a failure is cut short, and no more often either.
         record.trouble(Topic::Link, None, second * 100, 0);
         assert!(record.hurry(second * 100) && record.wants_link(true, second * 100));
+        record.link_begun();
         record.link("notebooks/remote", &Link::NoHome, second * 100, 0);
         assert!(record.hurry(second * 101) && !record.hurry(second * 101));
         assert!(!record.wants_link(true, second * 101) && record.wants_link(true, second * 102));
+    }
+    #[test]
+    fn who_asks_while_a_helper_looks_is_not_forgotten() {
+        let mut record = Record::new(mallory(), "notebooks/mallory".to_owned());
+        let second = Duration::from_secs(1);
+        for failures in 0..20 {
+            record.trouble(Topic::Link, None, second * failures, 0);
+        }
+        record.hurry(second * 100);
+        record.link_begun();
+        // Their home was as it was; they mend it and ask again before the helper is back.
+        assert!(record.hurry(second * 101));
+        record.link("notebooks/remote", &Link::Other, second * 110, 0);
+        assert!(record.wants_link(true, second * 110));
     }
 }

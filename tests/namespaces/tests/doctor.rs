@@ -62,9 +62,12 @@ fn with_all_as_it_should_be_nothing_is_wrong_and_nothing_is_left_behind() {
     assert_eq!(user.code, 0, "{}{}", user.out, user.err);
     assert!(user.out.contains("kernel         - only root may look: sudo dsvm-agent doctor"), "{}", user.out);
     assert!(user.out.ends_with("Nothing is wrong, as far as was looked at."), "{}", user.out);
+    // The agent's own user cannot read it then, either: that is the cause.
     vm.sh("chmod 0600 /etc/dsvm-agent/agent.toml").ok();
+    agent.wait_problem("config.mistake");
     let user = vm.as_user("ada", "dsvm-agent doctor");
-    assert!(user.code == 0 && user.out.starts_with("configuration  - only root may look"), "{}{}", user.out, user.err);
+    assert!(user.code == 1 && user.out.starts_with("configuration  - only root may look"), "{}{}", user.out, user.err);
+    assert!(user.out.contains("chmod 0644 /etc/dsvm-agent/agent.toml"), "{}", user.out);
 }
 
 #[test]

@@ -57,6 +57,7 @@ impl Brain {
         if self.idle.look(&self.engine, boottime()) {
             return self.look_after(Duration::ZERO);
         }
+        self.tend_idle();
         let now = boottime() + SLACK;
         // Mounts that come or go are told of; what else changes about them, such as that a directory was removed, is not.
         if mountinfo::text().ok().as_deref().map(digest) != self.mounts {
@@ -85,7 +86,7 @@ impl Brain {
         let now = boottime();
         let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
         let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
-        let own = self.idle.next(now).min(self.scale_set_due());
+        let own = self.idle_due(now).min(self.scale_set_due());
         let pause = presence.min(due).min(self.engine.next_probe(now)).min(own);
         let waiters = self.waiters.soonest().into_iter();
         waiters.chain(self.look_at).fold(at + pause, Instant::min)

@@ -4,8 +4,10 @@
 //! is looked at by a worker.
 
 pub mod cpu;
+pub mod inhibitors;
 pub mod maintenance;
 pub mod process;
+pub mod sense;
 pub mod typing;
 
 use super::model::{Sample, Seen, Source};

@@ -1,0 +1,157 @@
+//! When workers look for use of the VM, and which of them are at it.
+
+use crate::config::settings::Idle as Settings;
+use crate::idle::model::{Seen, Source};
+use crate::idle::observe::sense::Sense;
+use crate::share::model::Failure;
+use crate::worker::job::Answer;
+use std::collections::BTreeMap;
+
+/// How it is with one look.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Turn {
+    /// When the next one is due, in seconds of the boot-time clock.
+    due: f64,
+    /// When the last one began.
+    began: Option<f64>,
+    /// The number of the worker that is at it.
+    worker: Option<u64>,
+}
+
+/// All looks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Senses(BTreeMap<Sense, Turn>);
+
+impl Senses {
+    /// The looks that are due now.
+    pub fn due(&self, settings: &Settings, now: f64) -> Vec<Sense> {
+        let is_due = |sense: &Sense| {
+            let turn = self.0.get(sense).copied().unwrap_or_default();
+            turn.worker.is_none() && now >= turn.due
+        };
+        wanted(settings).filter(is_due).collect()
+    }
+
+    /// When the next look is due; those under way wake whoever waits.
+    pub fn next(&self, settings: &Settings) -> f64 {
+        let turns = wanted(settings).map(|s| self.0.get(&s).copied().unwrap_or_default());
+        turns.filter(|t| t.worker.is_none()).map(|t| t.due).fold(f64::INFINITY, f64::min)
+    }
+
+    /// All are to be taken now; one that is under way, once more.
+    pub fn hurry(&mut self, now: f64) {
+        self.0.values_mut().for_each(|t| t.due = t.due.min(now));
+    }
+
+    /// Whether all that are wanted were begun after `asked` and are through.
+    pub fn are_fresh(&self, settings: &Settings, asked: f64) -> bool {
+        wanted(settings)
+            .all(|s| self.0.get(&s).is_some_and(|t| t.worker.is_none() && t.began.is_some_and(|at| at >= asked)))
+    }
+
+    /// A worker is at it. The next look is due a window later.
+    pub fn started(&mut self, id: u64, sense: Sense, settings: &Settings, now: f64) {
+        let due = now + settings.tuning.window.as_secs_f64();
+        self.0.insert(sense, Turn { due, began: Some(now), worker: Some(id) });
+    }
+
+    /// No worker could be asked for: what it would have told of, cannot be told. It is tried again soon.
+    pub fn refused(&mut self, sense: Sense, why: &str, settings: &Settings, now: f64) -> BTreeMap<Source, Seen> {
+        let due = now + settings.tuning.sample.as_secs_f64();
+        self.0.insert(sense, Turn { due, began: None, worker: None });
+        unreadable(sense, why)
+    }
+
+    /// What came of a worker. One that is stuck stays at it: no second one is started.
+    pub fn take(
+        &mut self,
+        sense: Sense,
+        result: Result<Answer, Failure>,
+        stuck: bool,
+        settings: &Settings,
+        now: f64,
+    ) -> BTreeMap<Source, Seen> {
+        let turn = self.0.entry(sense).or_default();
+        if !stuck {
+            turn.worker = None;
+        }
+        let why = match result {
+            Ok(Answer::Sensed(mut seen)) => {
+                // It may speak of its own sources only, and must of all of them.
+                seen.retain(|source, _| sense.sources().contains(source));
+                let silent = sense.sources().iter().filter(|s| !seen.contains_key(s)).copied().collect::<Vec<_>>();
+                seen.extend(silent.into_iter().map(|s| (s, Seen::Unreadable("nothing was said of it".to_owned()))));
+                return seen;
+            }
+            Ok(Answer::Failed(failure)) | Err(failure) => failure.line(),
+            Ok(_) => "the helper process answered something else".to_owned(),
+        };
+        turn.due = turn.due.min(now + settings.tuning.sample.as_secs_f64());
+        unreadable(sense, &why)
+    }
+
+    /// A stuck worker is gone at last.
+    pub fn freed(&mut self, id: u64) {
+        self.0.values_mut().filter(|t| t.worker == Some(id)).for_each(|t| t.worker = None);
+    }
+}
+
+fn wanted(settings: &Settings) -> impl Iterator<Item = Sense> {
+    Sense::ALL.into_iter().filter(|s| s.is_wanted(settings))
+}
+
+fn unreadable(sense: Sense, why: &str) -> BTreeMap<Source, Seen> {
+    sense.sources().iter().map(|source| (*source, Seen::Unreadable(why.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::model::Attempt;
+
+    #[test]
+    fn each_look_is_taken_once_in_a_window_and_never_twice_at_once() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        let all = senses.due(&settings, 10.0);
+        assert!(all.contains(&Sense::Inhibitors) && senses.next(&settings) <= 10.0);
+        for (id, sense) in all.iter().enumerate() {
+            senses.started(id as u64, *sense, &settings, 10.0);
+        }
+        assert!(senses.due(&settings, 1e9).is_empty() && senses.next(&settings).is_infinite());
+        let seen = BTreeMap::from([(Source::Inhibitor, Seen::Levels(vec![])), (Source::Typing, Seen::Absent)]);
+        let taken = senses.take(Sense::Inhibitors, Ok(Answer::Sensed(seen)), false, &settings, 11.0);
+        assert_eq!(taken.keys().copied().collect::<Vec<_>>(), [Source::Inhibitor], "not what it has no business with");
+        assert!(senses.due(&settings, 309.0).is_empty());
+        assert_eq!(senses.due(&settings, 310.0), [Sense::Inhibitors]);
+    }
+
+    #[test]
+    fn what_fails_cannot_be_told_and_is_tried_again_soon() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        senses.started(3, Sense::Inhibitors, &settings, 10.0);
+        let late = || Err(Failure::said(Attempt::Worker, "late"));
+        let taken = senses.take(Sense::Inhibitors, late(), true, &settings, 20.0);
+        assert!(matches!(taken.get(&Source::Inhibitor), Some(Seen::Unreadable(_))));
+        assert!(!senses.due(&settings, 1e9).contains(&Sense::Inhibitors), "it cannot be ended");
+        senses.freed(3);
+        assert!(senses.due(&settings, 50.0).contains(&Sense::Inhibitors));
+        let nothing = senses.take(Sense::Inhibitors, Ok(Answer::Sensed(BTreeMap::new())), false, &settings, 60.0);
+        assert!(matches!(nothing.get(&Source::Inhibitor), Some(Seen::Unreadable(_))));
+    }
+
+    #[test]
+    fn a_look_that_began_before_somebody_asked_is_not_fresh() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        let answer = || Ok(Answer::Sensed(BTreeMap::new()));
+        let all = senses.due(&settings, 10.0);
+        all.iter().for_each(|s| senses.started(1, *s, &settings, 10.0));
+        senses.hurry(12.0);
+        all.iter().for_each(|s| drop(senses.take(*s, answer(), false, &settings, 13.0)));
+        assert!(!senses.are_fresh(&settings, 12.0));
+        assert_eq!(senses.due(&settings, 13.0), all);
+        all.iter().for_each(|s| senses.started(2, *s, &settings, 13.0));
+        assert!(!senses.are_fresh(&settings, 12.0));
+        all.iter().for_each(|s| drop(senses.take(*s, answer(), false, &settings, 14.0)));
+        assert!(senses.are_fresh(&settings, 12.0));
+    }
+}

@@ -1,0 +1,140 @@
+//! What only a worker looks at, since it may block: a bus, a server, a driver, a command line of a user's. Each look is
+//! one job with a deadline; what does not come back in time cannot be told, and that is never taken for quiet.
+
+use super::{Roots, inhibitors};
+use crate::config::settings::Idle as Settings;
+use crate::idle::model::{Seen, Source};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// The longest output of a command that is read, in bytes.
+const LONGEST: u64 = 1024 * 1024;
+
+/// One look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sense {
+    /// systemd's inhibitors.
+    Inhibitors,
+}
+
+/// Whose use counts, as data for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Humans {
+    /// The smallest id of ordinary users.
+    pub from: u32,
+    /// The largest.
+    pub to: u32,
+    /// Users with other ids.
+    pub others: Vec<u32>,
+}
+
+impl Humans {
+    /// Whether a user id is a person's; root is none.
+    pub fn has(&self, uid: u32) -> bool {
+        uid != 0 && ((self.from..=self.to).contains(&uid) || self.others.contains(&uid))
+    }
+}
+
+impl Sense {
+    /// All of them.
+    pub const ALL: [Sense; 1] = [Sense::Inhibitors];
+
+    /// Its name, for whoever lists processes: letters only.
+    pub fn name(self) -> &'static str {
+        match self {
+            Sense::Inhibitors => "inhibitors",
+        }
+    }
+
+    /// What it tells of. When it fails, all of these cannot be told.
+    pub fn sources(self) -> &'static [Source] {
+        match self {
+            Sense::Inhibitors => &[Source::Inhibitor],
+        }
+    }
+
+    /// Whether there is anything to look at by these settings.
+    pub fn is_wanted(self, _settings: &Settings) -> bool {
+        match self {
+            Sense::Inhibitors => true,
+        }
+    }
+
+    /// How long it may take.
+    pub fn deadline(self) -> Duration {
+        match self {
+            Sense::Inhibitors => Duration::from_secs(10),
+        }
+    }
+}
+
+/// Looks, in a worker.
+pub fn look(sense: Sense, _settings: &Settings, humans: &Humans) -> BTreeMap<Source, Seen> {
+    let (roots, counts) = (Roots::default(), |uid| humans.has(uid));
+    match sense {
+        Sense::Inhibitors => [(Source::Inhibitor, inhibitors::look(&roots, &counts))].into(),
+    }
+}
+
+/// Runs a program of the system's to its end and returns what it printed. It ends with this process.
+///
+/// # Errors
+/// In words: it is not there, it failed, or it says too much.
+pub fn command<'a>(program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<Vec<u8>, String> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().env("LC_ALL", "C.UTF-8");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl(2) and getppid(2) are.
+    unsafe {
+        command.pre_exec(move || Ok(crate::sys::process::die_with_parent(own)?));
+    }
+    let mut child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
+    let mut text = Vec::new();
+    let read = child.stdout.take().map_or(Ok(0), |out| out.take(LONGEST + 1).read_to_end(&mut text));
+    let short = text.len() as u64 <= LONGEST;
+    if !short {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|e| format!("{program}: {e}"))?;
+    read.map_err(|e| format!("{program}: {e}"))?;
+    match (status.success(), short) {
+        (_, false) => Err(format!("{program} says too much")),
+        (false, true) => Err(format!("{program} failed ({status})")),
+        (true, true) => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_answers_fails_or_says_too_much() {
+        assert_eq!(command("/bin/echo", ["a", "b"]), Ok(b"a b\n".to_vec()));
+        assert!(command("/bin/false", []).unwrap_err().contains("failed"));
+        assert!(command("/nonexistent", []).is_err());
+        assert!(command("/bin/cat", ["/dev/zero"]).unwrap_err().contains("too much"));
+    }
+
+    #[test]
+    fn every_look_has_its_own_sources() {
+        let mut all: Vec<Source> = Sense::ALL.iter().flat_map(|s| s.sources()).copied().collect();
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn root_is_nobody_and_others_count() {
+        let humans = Humans { from: 1000, to: 60000, others: vec![0, 812_000] };
+        let counted: Vec<u32> = [0, 33, 1000, 60000, 60001, 812_000].into_iter().filter(|u| humans.has(*u)).collect();
+        assert_eq!(counted, [1000, 60000, 812_000]);
+    }
+}
