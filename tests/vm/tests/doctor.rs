@@ -68,5 +68,6 @@ fn each_fault_of_the_share_is_found() {
     assert_cause(&guest, "name", "share.name-unknown");
     let seen = guest.as_user("alice", "dsvm-agent doctor").stdout;
     assert!(seen.contains("log-on         - only root may look: sudo dsvm-agent doctor"), "{seen}");
-    assert!(seen.contains("name           ! The file server's name nosuch."), "{seen}");
+    // A name that does not exist, or, without any server of names, one that nobody knows of.
+    assert!(seen.lines().any(|l| l.starts_with("name           ! ") && l.contains(" nosuch.")), "{seen}");
 }
