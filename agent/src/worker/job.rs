@@ -285,6 +285,10 @@ impl Job {
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
             Job::Sense { sense, .. } => match sense {
                 Sense::Inhibitors => Privilege::Nobody,
+                // Whose socket a descriptor is, only who may trace a process is told (proc_pid_fd(5)).
+                Sense::Programs => Privilege::Root(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH),
+                // debugfs is root's: being root is enough.
+                Sense::Unsaved => Privilege::Root(CapabilitySet::empty()),
             },
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
             Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => {

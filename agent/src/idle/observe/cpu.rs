@@ -20,7 +20,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Programs that are a person's surroundings, not their work, by name (15 bytes at most).
-const AMBIENT: &[&str] = &[
+pub(super) const AMBIENT: &[&str] = &[
     "htop",
     "top",
     "btop",

@@ -4,11 +4,14 @@
 //! is looked at by a worker.
 
 pub mod cpu;
+pub mod due;
 pub mod inhibitors;
 pub mod maintenance;
 pub mod process;
+pub mod programs;
 pub mod sense;
 pub mod typing;
+pub mod unsaved;
 
 use super::model::{Sample, Seen, Source};
 use std::collections::BTreeMap;

@@ -1,9 +1,10 @@
 //! What only a worker looks at, since it may block: a bus, a server, a driver, a command line of a user's. Each look is
 //! one job with a deadline; what does not come back in time cannot be told, and that is never taken for quiet.
 
-use super::{Roots, inhibitors};
+use super::{Roots, due, inhibitors, programs, unsaved};
 use crate::config::settings::Idle as Settings;
 use crate::idle::model::{Seen, Source};
+use crate::sys::{clock, mountinfo, sockets};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -20,6 +21,10 @@ const LONGEST: u64 = 1024 * 1024;
 pub enum Sense {
     /// systemd's inhibitors.
     Inhibitors,
+    /// What programs have to do with other machines, and jobs that are due.
+    Programs,
+    /// What has not reached the share yet.
+    Unsaved,
 }
 
 /// Whose use counts, as data for a worker.
@@ -42,12 +47,14 @@ impl Humans {
 
 impl Sense {
     /// All of them.
-    pub const ALL: [Sense; 1] = [Sense::Inhibitors];
+    pub const ALL: [Sense; 3] = [Sense::Inhibitors, Sense::Programs, Sense::Unsaved];
 
     /// Its name, for whoever lists processes: letters only.
     pub fn name(self) -> &'static str {
         match self {
             Sense::Inhibitors => "inhibitors",
+            Sense::Programs => "programs",
+            Sense::Unsaved => "unsaved",
         }
     }
 
@@ -55,20 +62,23 @@ impl Sense {
     pub fn sources(self) -> &'static [Source] {
         match self {
             Sense::Inhibitors => &[Source::Inhibitor],
+            Sense::Programs => &[Source::Remote, Source::Network, Source::Program, Source::Due],
+            Sense::Unsaved => &[Source::Unsaved],
         }
     }
 
     /// Whether there is anything to look at by these settings.
     pub fn is_wanted(self, _settings: &Settings) -> bool {
         match self {
-            Sense::Inhibitors => true,
+            Sense::Inhibitors | Sense::Programs | Sense::Unsaved => true,
         }
     }
 
     /// How long it may take.
     pub fn deadline(self) -> Duration {
         match self {
-            Sense::Inhibitors => Duration::from_secs(10),
+            Sense::Inhibitors | Sense::Unsaved => Duration::from_secs(10),
+            Sense::Programs => Duration::from_secs(20),
         }
     }
 }
@@ -78,6 +88,22 @@ pub fn look(sense: Sense, _settings: &Settings, humans: &Humans) -> BTreeMap<Sou
     let (roots, counts) = (Roots::default(), |uid| humans.has(uid));
     match sense {
         Sense::Inhibitors => [(Source::Inhibitor, inhibitors::look(&roots, &counts))].into(),
+        Sense::Programs => {
+            // The agent's other workers work in users' names, and are nobody.
+            let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+            let now = clock::boottime().as_secs_f64();
+            let mut seen = programs::look(&roots, &counts, launcher, sockets::traffic(), now);
+            seen.insert(Source::Due, due::look(&roots, &counts));
+            seen
+        }
+        Sense::Unsaved => {
+            let mounts = mountinfo::text().ok().and_then(|text| mountinfo::whole(&text).ok());
+            let seen = mounts.map_or_else(
+                || Seen::Unreadable("the list of mounts".to_owned()),
+                |mounts| unsaved::look(&roots, &mounts),
+            );
+            [(Source::Unsaved, seen)].into()
+        }
     }
 }
 

@@ -1,0 +1,218 @@
+//! What programs have to do with other machines: copies and editors that come over SSH without a terminal, bytes that a
+//! user's programs move, and programs in the foreground that wait for an answer.
+//!
+//! The kernel's table of sockets (sock_diag(7)) says who made a socket and how many bytes it moved; which program holds
+//! it, only the program's descriptors say (proc_pid_fd(5)). Both are looked at by a worker, since a program's command
+//! line may hold its reader up. A user can make their own programs look like others: all that they can pretend is their own
+//! use.
+
+use super::Roots;
+use super::process::{self, Process, TICKS};
+use crate::idle::limits::YOUNG_CONNECTION;
+use crate::idle::model::{Counter, Level, Seen, Source};
+use crate::sys::sockets::Connection;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+/// So many descriptors of one process are looked at: who has more has a server, not a connection.
+const MOST_DESCRIPTORS: usize = 4096;
+/// So much of a command line is read, in bytes.
+const LONGEST: u64 = 4096;
+/// Shells, by the names of their programs: one that waits for its user waits for nobody else.
+const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "login", "su", "sudo", "sshd"];
+
+/// A process with what was found of it.
+#[derive(Debug, Clone, Default)]
+struct Holder {
+    process: Process,
+    /// Its arguments, separated by spaces.
+    line: String,
+    /// The inodes of its sockets.
+    sockets: BTreeSet<u32>,
+}
+
+/// Looks. `now` is the boot-time clock.
+pub fn look(
+    roots: &Roots,
+    counts: &dyn Fn(u32) -> bool,
+    launcher: Option<i32>,
+    traffic: std::io::Result<Vec<Connection>>,
+    now: f64,
+) -> BTreeMap<Source, Seen> {
+    let people = super::People { is_human: counts, launcher };
+    match (traffic, process::all(&roots.proc, &people)) {
+        (Ok(connections), Ok(processes)) => {
+            let holders: Vec<Holder> = processes.into_iter().map(|process| holder(&roots.proc, process)).collect();
+            BTreeMap::from([
+                (Source::Remote, remote(&holders, &connections, now)),
+                (Source::Network, network(&connections, counts)),
+                (Source::Program, waiting(&holders, &connections, now)),
+            ])
+        }
+        (Err(e), _) => all_unreadable(&format!("the table of connections: {e}")),
+        (_, Err(e)) => all_unreadable(&e.to_string()),
+    }
+}
+
+fn all_unreadable(why: &str) -> BTreeMap<Source, Seen> {
+    [Source::Remote, Source::Network, Source::Program].map(|s| (s, Seen::Unreadable(why.to_owned()))).into()
+}
+
+fn holder(proc: &Path, process: Process) -> Holder {
+    let directory = proc.join(process.pid.to_string());
+    let mut bytes = Vec::new();
+    // A process that is gone has no line and no descriptors.
+    let _ = std::fs::File::open(directory.join("cmdline")).and_then(|f| f.take(LONGEST).read_to_end(&mut bytes));
+    let words = bytes.split(|b| *b == 0).map(String::from_utf8_lossy);
+    let line = words.collect::<Vec<_>>().join(" ").trim_end().to_owned();
+    let entries = std::fs::read_dir(directory.join("fd")).into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
+    let sockets = entries.filter_map(|e| socket(std::fs::read_link(e.path()).ok()?.to_str()?)).collect();
+    Holder { process, line, sockets }
+}
+
+/// The inode in a descriptor's link: `socket:[1234]`.
+fn socket(link: &str) -> Option<u32> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// The session of an SSH connection without a terminal: sshd names its process so (session.c, setproctitle(3)).
+fn is_remote(holder: &Holder) -> bool {
+    matches!(holder.process.name.as_str(), "sshd" | "sshd-session") && holder.line.contains("@notty")
+}
+
+fn remote(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
+    let mut counters = Vec::new();
+    for holder in holders.iter().filter(|h| is_remote(h)) {
+        let age = now - holder.process.started as f64 / TICKS;
+        let own = connections.iter().filter(|c| age >= YOUNG_CONNECTION && holder.sockets.contains(&c.inode));
+        counters.extend(own.filter_map(|c| counter(c, holder.process.uid)));
+    }
+    Seen::Counters(counters)
+}
+
+fn network(connections: &[Connection], counts: &dyn Fn(u32) -> bool) -> Seen {
+    let own = connections.iter().filter(|c| c.leads_elsewhere() && counts(c.uid));
+    Seen::Counters(own.filter_map(|c| counter(c, c.uid)).collect())
+}
+
+fn counter(connection: &Connection, uid: u32) -> Option<Counter> {
+    let id = format!("{:x}", connection.cookie());
+    Some(Counter { id, who: Some(uid), value: connection.moved? as f64, ..Counter::default() })
+}
+
+/// Whether a process is at the front of a terminal and no shell, or a Jupyter kernel, whoever runs it.
+fn may_wait(holder: &Holder) -> bool {
+    let p = &holder.process;
+    let name = p.name.trim_start_matches('-');
+    let in_front = p.terminal != 0 && p.group == p.foreground;
+    let surroundings = SHELLS.contains(&name) || super::cpu::AMBIENT.contains(&name);
+    (in_front && !surroundings) || holder.line.contains("ipykernel")
+}
+
+fn waiting(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
+    let open: BTreeSet<u32> = connections.iter().filter(|c| c.leads_elsewhere()).map(|c| c.inode).collect();
+    let waits = holders.iter().filter(|h| may_wait(h) && h.sockets.iter().any(|inode| open.contains(inode)));
+    let level = |h: &Holder| Level {
+        who: Some(h.process.uid),
+        value: (now - h.process.started as f64 / TICKS).max(0.0),
+        until: None,
+        what: Some(if h.line.is_empty() { h.process.name.clone() } else { h.line.chars().take(80).collect() }),
+    };
+    Seen::Levels(waits.map(level).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(name: &str, line: &str, terminal: i32, front: bool, started: u64, sockets: &[u32]) -> Holder {
+        let process = Process {
+            pid: 10,
+            uid: 1001,
+            name: name.into(),
+            terminal,
+            group: 10,
+            foreground: if front { 10 } else { 9 },
+            started,
+            ..Process::default()
+        };
+        Holder { process, line: line.into(), sockets: sockets.iter().copied().collect() }
+    }
+
+    fn connection(inode: u32, remote: &str, uid: u32, moved: u64) -> Connection {
+        Connection::moving_for_tests(inode, remote.parse().unwrap(), uid, moved)
+    }
+
+    #[test]
+    fn copies_over_ssh_count_and_terminals_and_young_connections_do_not() {
+        let connections =
+            [connection(1, "10.0.0.9", 0, 700), connection(2, "10.0.0.9", 0, 800), connection(3, "10.0.0.9", 0, 900)];
+        let holders = [
+            of("sshd-session", "sshd-session: ada@notty", 0, false, 0, &[1]),
+            of("sshd", "sshd: ada@pts/0", 0, false, 0, &[2]),
+            of("sshd", "sshd: ada@notty", 0, false, 95_000, &[3]),
+            of("python3", "python3 sshd: ada@notty", 0, false, 0, &[2]),
+        ];
+        let Seen::Counters(counters) = remote(&holders, &connections, 1000.0) else { panic!() };
+        let told: Vec<_> = counters.iter().map(|c| (c.who, c.value)).collect();
+        assert_eq!(told, [(Some(1001), 700.0)]);
+    }
+
+    #[test]
+    fn what_stays_on_this_machine_or_is_nobodys_is_no_traffic() {
+        let connections = [
+            connection(1, "10.0.0.9", 1001, 5),
+            connection(2, "127.0.0.1", 1001, 6),
+            connection(3, "::1", 1001, 7),
+            connection(4, "10.0.0.9", 0, 8),
+            connection(5, "2001:db8::1", 1002, 9),
+        ];
+        let Seen::Counters(counters) = network(&connections, &|uid| uid >= 1000) else { panic!() };
+        let told: Vec<_> = counters.iter().map(|c| (c.who.unwrap(), c.value)).collect();
+        assert_eq!(told, [(1001, 5.0), (1002, 9.0)]);
+        assert_ne!(counters[0].id, counters[1].id);
+    }
+
+    #[test]
+    fn who_waits_in_front_for_another_machine_is_named() {
+        let connections = [connection(1, "10.0.0.9", 1001, 5), connection(2, "127.0.0.1", 1001, 6)];
+        for (holder, waits) in [
+            (of("psql", "psql -h db", 5, true, 100, &[1]), true),
+            (of("psql", "psql -h localhost", 5, true, 100, &[2]), false),
+            (of("psql", "psql -h db", 5, false, 100, &[1]), false),
+            (of("psql", "psql -h db", 0, true, 100, &[1]), false),
+            (of("bash", "-bash", 5, true, 100, &[1]), false),
+            (of("tmux: client", "tmux attach", 5, true, 100, &[1]), false),
+            (of("python3", "python3 -m ipykernel_launcher -f x", 0, false, 100, &[1]), true),
+            (of("python3", "python3 -m ipykernel_launcher -f x", 0, false, 100, &[2]), false),
+        ] {
+            let Seen::Levels(levels) = waiting(std::slice::from_ref(&holder), &connections, 50.0) else { panic!() };
+            assert_eq!(levels.len(), usize::from(waits), "{holder:?}");
+            assert!(levels.iter().all(|l| (l.value - 49.0).abs() < 1e-9 && l.what == Some(holder.line.clone())));
+        }
+    }
+
+    #[test]
+    fn this_process_and_its_sockets_are_found() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (proc, own) = (Path::new("/proc"), i32::try_from(std::process::id()).unwrap());
+        let people = super::super::People { is_human: &|_| true, launcher: None };
+        let found = holder(proc, process::read(proc, own, &people).unwrap());
+        let inode = std::os::unix::fs::MetadataExt::ino(
+            &std::fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&listener))).unwrap(),
+        );
+        assert!(found.sockets.contains(&u32::try_from(inode).unwrap()) && !found.line.is_empty());
+        let gone = look(&Roots { proc: "/nonexistent".into(), ..Roots::default() }, &|_| true, None, Ok(vec![]), 1.0);
+        assert!(gone.len() == 3 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_link_is_a_socket_or_none(link in ".{0,40}", inode in any::<u32>()) {
+            let _ = socket(&link);
+            prop_assert_eq!(socket(&format!("socket:[{inode}]")), Some(inode));
+        }
+    }
+}
