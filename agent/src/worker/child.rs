@@ -11,9 +11,10 @@ use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
 use crate::share::{old, repair};
-use crate::sys::clock::{boottime, rfc3339};
+use crate::sys::clock::{boot_id, boottime, rfc3339};
 use crate::sys::process;
-use crate::workspace::{act as workspace, identities, import, observe};
+use crate::workspace::model::Person;
+use crate::workspace::{act as workspace, identities, import, observe, rescue};
 use rustix::fd::OwnedFd;
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
@@ -137,6 +138,25 @@ fn told() -> impl FnMut(&import::Event) -> Result<(), rustix::io::Errno> {
     }
 }
 
+/// Where a user's work may lie that is on this VM only.
+fn home(person: &Person, settings: &Settings) -> rescue::Place {
+    let now = i64::try_from(since_1970()).unwrap_or(i64::MAX);
+    rescue::Place {
+        home: person.home().to_owned(),
+        link: settings.workspace.link.clone().into(),
+        skel: Path::new("/etc/skel").to_owned(),
+        booted: now.saturating_sub_unsigned(boottime().as_secs()),
+    }
+}
+
+fn since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn at_home(what: &str, errno: rustix::io::Errno) -> Failure {
+    Failure { details: vec![what.to_owned()], ..Failure::call(Attempt::Worker, errno) }
+}
+
 fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     let configured = || settings.share.as_ref().ok_or_else(|| Failure::said(Attempt::Worker, "no share is configured"));
     let done = |()| Answer::Done;
@@ -184,6 +204,30 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             };
             Ok(Answer::Imported(import::run(&order, &mut told())))
         }
+        Job::Survey { person, .. } => {
+            let surveyed = rescue::survey(&home(person, settings), boottime() + rescue::SURVEY);
+            surveyed.map(Answer::Surveyed).map_err(|e| at_home("looking at it", e))
+        }
+        Job::Rescue { person, directory, into, limit } => {
+            let share = configured()?;
+            let order = rescue::Order {
+                place: home(person, settings),
+                target: share::user_mount(share, directory)?,
+                into: rescue::plain_name(into).map_err(|why| Failure::said(Attempt::Worker, why))?,
+                limit: *limit,
+                smb: share.kind() == Kind::Smb,
+                node: rescue::node(into).unwrap_or_else(crate::sys::host::name),
+                boot_id: boot_id(),
+                now: since_1970(),
+            };
+            let rescued = rescue::rescue(&order, boottime() + rescue::RESCUE);
+            rescued.map(Answer::Rescued).map_err(|(what, e)| at_home(what, e))
+        }
+        Job::LastTime { directory, .. } => {
+            let target = share::user_mount(configured()?, directory)?;
+            let last = rescue::last::read(&target, &boot_id(), since_1970());
+            last.map(|last| Answer::LastTime(last.map(Box::new))).map_err(|e| Failure::call(Attempt::Directory, e))
+        }
         Job::Attach { wanted, address } => {
             share::attach(configured()?, &wanted.directory, wanted.uid, wanted.gid, *address).map(done)
         }
@@ -207,15 +251,25 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workspace::model::Person;
 
     #[test]
     fn no_job_leads_out_of_the_share() {
         for odd in ["/etc/shadow", "../x", "a/../../x", "", ".dsvm-agent", ".DSVM-Agent/identities"] {
             let person = Person::new(1001, 1001, vec![], "/nonexistent".into()).unwrap();
+            let directory = odd.to_owned();
+            let survey = Job::Survey { person: person.clone(), directory: directory.clone() };
+            let last = Job::LastTime { person: person.clone(), directory: directory.clone() };
+            let rescue = Job::Rescue { person: person.clone(), directory, into: "x".to_owned(), limit: 1 };
             let link = Job::Link { person, directory: odd.to_owned(), make: false };
             let detach = Job::Detach { directory: odd.to_owned() };
-            for job in [link, detach, Job::MountPoints { directories: vec!["a".to_owned(), odd.to_owned()] }] {
+            for job in [
+                survey,
+                last,
+                rescue,
+                link,
+                detach,
+                Job::MountPoints { directories: vec!["a".to_owned(), odd.to_owned()] },
+            ] {
                 let failure = attempt(&job, &Settings::default()).unwrap_err();
                 assert!(failure.line().contains("no directory of a user's"), "{failure:?}");
             }

@@ -214,7 +214,7 @@ fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
 fn attempt_of(job: &Job) -> Attempt {
     match job {
         Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
-        Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } => Attempt::Worker,
+        Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } | Job::Survey { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,
@@ -226,6 +226,7 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Ledger { .. } | Job::Import { .. } => {
             Attempt::Directory
         }
+        Job::Rescue { .. } | Job::LastTime { .. } => Attempt::Directory,
         Job::ReadAhead { .. } => Attempt::Mount,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,

@@ -9,6 +9,8 @@ use crate::workspace::act::Wanted;
 use crate::workspace::identities::{Shown, Task};
 use crate::workspace::import::{Event, Outcome};
 use crate::workspace::model::{Directory, Found, Link, Person};
+use crate::workspace::rescue::last::Last;
+use crate::workspace::rescue::{self, Rescued, Surveyed};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -146,6 +148,33 @@ pub enum Job {
         /// Make it when nothing is there.
         make: bool,
     },
+    /// See what of a user's files is on this VM only: [`crate::workspace::rescue`].
+    Survey {
+        /// Whose.
+        person: Person,
+        /// Their directory, relative to the mount point.
+        directory: String,
+    },
+    /// Copy what of a user's files is on this VM only, and small enough, to their directory on the share, which must be
+    /// mounted. It may be done again: then it goes on, and copies nothing twice.
+    Rescue {
+        /// Whose.
+        person: Person,
+        /// Their directory, relative to the mount point.
+        directory: String,
+        /// The new directory below `rescued/` in it: one plain name that begins with the day, such as
+        /// `2026-03-04-dsvmpool_3`.
+        into: String,
+        /// So many bytes at most, in all runs for this directory together.
+        limit: u64,
+    },
+    /// See what was rescued for a user when an earlier VM went. Their directory must be mounted.
+    LastTime {
+        /// Whose.
+        person: Person,
+        /// Their directory, relative to the mount point.
+        directory: String,
+    },
     /// Fetch the key from Key Vault.
     FetchKeys,
     /// Look at one thing for the doctor.
@@ -195,6 +224,10 @@ impl Job {
             Job::TakeDown { .. } => "old".to_owned(),
             Job::ReadAhead { .. } => "read-ahead".to_owned(),
             Job::Link { person, .. } => format!("home:{}", person.uid()),
+            Job::Survey { person, .. } => format!("home:{}", person.uid()),
+            // Not "home": a look at a home that is under way must not put off the last thing that is done for its owner.
+            Job::Rescue { person, .. } => format!("rescue:{}", person.uid()),
+            Job::LastTime { directory, .. } => format!("last:{directory}"),
             Job::FetchKeys => "vault".to_owned(),
             Job::Import { person, .. } => format!("home:{}", person.uid()),
             Job::Examine { .. } => "doctor".to_owned(),
@@ -243,6 +276,9 @@ impl Job {
             Job::ReadAhead { .. } => c"dsvm:ahead",
             Job::Import { .. } => c"dsvm:import",
             Job::Link { .. } => c"dsvm:link",
+            Job::Survey { .. } => c"dsvm:survey",
+            Job::Rescue { .. } => c"dsvm:rescue",
+            Job::LastTime { .. } => c"dsvm:last",
             Job::FetchKeys => c"dsvm:vault",
             Job::Examine { .. } => c"dsvm:doctor",
             Job::ScaleSet(_) => c"dsvm:azure",
@@ -269,6 +305,10 @@ impl Job {
             Job::Heal { .. } => 10,
             // Whoever waits for it gives up when it gets no further.
             Job::Import { .. } => 7 * 24 * 60 * 60,
+            // Both end by themselves before, with what they have; a home or share that hangs does not.
+            Job::Survey { .. } => rescue::SURVEY.as_secs() + 5,
+            Job::Rescue { .. } => rescue::RESCUE.as_secs() + 30,
+            Job::LastTime { .. } => 10,
             // After a server's death an unmount was seen to take 34 s.
             Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
             Job::ScaleSet(ask) => ask.deadline().as_secs(),
@@ -322,6 +362,9 @@ impl Job {
             // sysfs belongs to root: being root is enough.
             Job::ReadAhead { .. } => Privilege::Root(CapabilitySet::empty()),
             Job::Link { person, .. } | Job::OwnDirectory { person, .. } => Privilege::User(person.clone()),
+            Job::Survey { person, .. } | Job::Rescue { person, .. } | Job::LastTime { person, .. } => {
+                Privilege::User(person.clone())
+            }
             Job::Import { person, .. } => Privilege::User(Person::clone(person)),
         }
     }
@@ -350,6 +393,9 @@ impl Job {
             Job::Detach { directory } | Job::Link { directory, .. } | Job::Import { directory, .. } => {
                 (Some(directory), &[], &[])
             }
+            Job::Survey { directory, .. } | Job::Rescue { directory, .. } | Job::LastTime { directory, .. } => {
+                (Some(directory), &[], &[])
+            }
             _ => (None, &[], &[]),
         };
         one.into_iter().chain(many.iter().map(String::as_str)).chain(wanted.iter().map(|w| w.directory.as_str()))
@@ -367,7 +413,7 @@ impl Job {
             // Into memory of root's, where it is fetched again in time anyway.
             Job::FetchKeys => true,
             // The trial mounts the share where nobody sees it, and lets it go.
-            Job::Examine { .. } | Job::Sense { .. } => true,
+            Job::Examine { .. } | Job::Sense { .. } | Job::Survey { .. } => true,
             Job::Directories { make, .. } | Job::Link { make, .. } => !make,
             _ => false,
         }
@@ -411,6 +457,12 @@ pub enum Answer {
     Imported(Outcome),
     /// What was seen of each source.
     Sensed(BTreeMap<Source, Seen>),
+    /// What of a user's files is on this VM only.
+    Surveyed(Surveyed),
+    /// What came of a rescue.
+    Rescued(Rescued),
+    /// What was rescued when an earlier VM went, if there is anything to tell.
+    LastTime(Option<Box<Last>>),
     /// What Azure said.
     ScaleSet(Box<Result<scale_set::act::Told, scale_set::model::Failure>>),
     /// It failed.
@@ -425,7 +477,16 @@ mod tests {
     fn a_home_is_entered_as_its_user_only() {
         let person = Person::new(1001, 1001, vec![1001], "/home/alice".into()).unwrap();
         let job = Job::Link { person: person.clone(), directory: "notebooks/alice".into(), make: true };
-        assert_eq!(job.privilege(), Privilege::User(person));
+        assert_eq!(job.privilege(), Privilege::User(person.clone()));
+        let directory = "notebooks/alice".to_owned();
+        for job in [
+            Job::Survey { person: person.clone(), directory: directory.clone() },
+            Job::LastTime { person: person.clone(), directory: directory.clone() },
+            Job::Rescue { person: person.clone(), directory, into: "2026-03-04-vm".to_owned(), limit: 1 },
+        ] {
+            assert_eq!(job.privilege(), Privilege::User(person.clone()));
+            assert!(!job.is_by_hand() && job.needs_settings());
+        }
     }
 
     #[test]

@@ -87,7 +87,10 @@ fn claims<'a>(job: &'a Job, template: &str) -> Result<Vec<Claim<'a>>, String> {
     match job {
         Job::Attach { wanted: one, .. } => wanted(one).map(|c| vec![c]),
         Job::Directories { wanted: all, .. } => all.iter().map(wanted).collect(),
-        Job::Link { person, directory, .. } => whose(directory).map(|name| vec![as_person(name, person)]),
+        Job::Link { person, directory, .. }
+        | Job::Survey { person, directory }
+        | Job::Rescue { person, directory, .. }
+        | Job::LastTime { person, directory } => whose(directory).map(|name| vec![as_person(name, person)]),
         _ => Ok(Vec::new()),
     }
 }
@@ -143,6 +146,11 @@ mod tests {
         Job::Link { person, directory: directory.into(), make: true }
     }
 
+    fn rescue(directory: &str, uid: u32, home: &str) -> Job {
+        let person = Person::new(uid, uid, vec![uid], home.into()).unwrap();
+        Job::Rescue { person, directory: directory.into(), into: "2026-03-04-vm".into(), limit: 1 }
+    }
+
     #[test]
     fn only_a_users_own_numbers_will_do() {
         for (job, right) in [
@@ -156,6 +164,9 @@ mod tests {
             (link("notebooks/ada", 1001, &[1001, 27], "/home/ada"), false),
             (link("notebooks/ada", 1001, &[1001], "/home/mallory"), false),
             (link("notebooks/mallory", 1001, &[1001], "/home/ada"), false),
+            (rescue("notebooks/ada", 1001, "/home/ada"), true),
+            (rescue("notebooks/ada", 1002, "/home/ada"), false),
+            (rescue("notebooks/mallory", 1002, "/home/ada"), false),
             (Job::Probe, true),
         ] {
             assert_eq!(is_local(&job), right, "{job:?}");

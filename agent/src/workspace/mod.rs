@@ -8,3 +8,4 @@ pub mod memory;
 pub mod model;
 pub mod names;
 pub mod observe;
+pub mod rescue;

@@ -45,8 +45,9 @@ pub struct Found {
 pub struct Person {
     uid: u32,
     gid: u32,
-    groups: Vec<u32>,
-    home: PathBuf,
+    // Boxes, since many jobs hold one.
+    groups: Box<[u32]>,
+    home: Box<std::path::Path>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,7 +68,7 @@ impl TryFrom<RawPerson> for Person {
 
 impl From<Person> for RawPerson {
     fn from(p: Person) -> Self {
-        RawPerson { uid: p.uid, gid: p.gid, groups: p.groups, home: p.home }
+        RawPerson { uid: p.uid, gid: p.gid, groups: p.groups.into_vec(), home: p.home.into_path_buf() }
     }
 }
 
@@ -85,7 +86,7 @@ impl Person {
             return Err("the home is not an absolute path".to_owned());
         }
         groups.retain(|g| !reserved(*g));
-        Ok(Self { uid, gid, groups, home })
+        Ok(Self { uid, gid, groups: groups.into(), home: home.into() })
     }
 
     /// User id.

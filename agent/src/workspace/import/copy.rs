@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 20;
 
 /// What a place on the share holds, compared with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(in crate::workspace) enum Seen {
     Nothing,
     Same,
     Other,
@@ -21,7 +21,7 @@ pub(super) enum Seen {
 
 /// What became of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copied {
+pub(in crate::workspace) enum Copied {
     /// It is there, byte for byte.
     Verified,
     /// The original is not what it was: it is looked at anew.
@@ -29,16 +29,21 @@ pub(super) enum Copied {
 }
 
 /// The directory above `path`, and its own name.
-pub(super) fn split(path: &Path) -> (&Path, &std::ffi::OsStr) {
+pub(in crate::workspace) fn split(path: &Path) -> (&Path, &std::ffi::OsStr) {
     (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default())
 }
 
-pub(super) fn parent_below(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+pub(in crate::workspace) fn parent_below(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     if path.as_os_str().is_empty() { rustix::io::fcntl_dupfd_cloexec(root, 3) } else { open::below(root, path) }
 }
 
 /// What lies at `path` below `root`, against `entry`.
-pub(super) fn compare(source: &Source, entry: &Entry, root: &OwnedFd, path: &Path) -> Result<Seen, Errno> {
+pub(in crate::workspace) fn compare(
+    source: &Source,
+    entry: &Entry,
+    root: &OwnedFd,
+    path: &Path,
+) -> Result<Seen, Errno> {
     if path.as_os_str().is_empty() {
         return Ok(Seen::Same);
     }
@@ -94,7 +99,7 @@ fn sum(file: &OwnedFd) -> Result<([u8; 32], u64), Errno> {
 
 /// Copies a file to `name` in `parent`, which holds nothing of that name, and reads it back from the share. `progress`
 /// is told of the bytes.
-pub(super) fn file(
+pub(in crate::workspace) fn file(
     source: &Source,
     entry: &Entry,
     parent: &OwnedFd,
@@ -159,7 +164,10 @@ fn times(copy: &OwnedFd, entry: &Entry) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EEXIST` when it is not.
-pub(super) fn place(from: (&OwnedFd, &std::ffi::OsStr), to: (&OwnedFd, &std::ffi::OsStr)) -> Result<(), Errno> {
+pub(in crate::workspace) fn place(
+    from: (&OwnedFd, &std::ffi::OsStr),
+    to: (&OwnedFd, &std::ffi::OsStr),
+) -> Result<(), Errno> {
     match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
         // NFS does not know it; it has links, which are made over nothing either. They are made of what may be a link
         // itself (AT_SYMLINK_FOLLOW is not asked for).

@@ -10,9 +10,9 @@
 //! again, what was placed already is seen to be the same. Until the very end the original lies where it lay; nothing
 //! of it is changed at any time, and nothing on the share is ever overwritten.
 
-mod copy;
+pub(in crate::workspace) mod copy;
 mod run;
-mod survey;
+pub(in crate::workspace) mod survey;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// What one entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::workspace) enum Kind {
     Directory,
     File,
     Link(PathBuf),
@@ -20,19 +20,19 @@ pub(super) enum Kind {
 
 /// One entry. Two surveys differ where their entries do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(in crate::workspace) struct Entry {
     /// Below what is imported; empty for itself, when that is a directory.
-    pub(super) path: PathBuf,
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-    pub(super) size: u64,
-    pub(super) inode: u64,
-    pub(super) modified: (i64, u64),
-    pub(super) changed: (i64, u64),
+    pub(in crate::workspace) path: PathBuf,
+    pub(in crate::workspace) kind: Kind,
+    pub(in crate::workspace) mode: u32,
+    pub(in crate::workspace) size: u64,
+    pub(in crate::workspace) inode: u64,
+    pub(in crate::workspace) modified: (i64, u64),
+    pub(in crate::workspace) changed: (i64, u64),
 }
 
 impl Entry {
-    fn new(path: PathBuf, kind: Kind, stat: &Stat) -> Self {
+    pub(in crate::workspace) fn new(path: PathBuf, kind: Kind, stat: &Stat) -> Self {
         Self {
             path,
             kind,
@@ -45,7 +45,7 @@ impl Entry {
     }
 
     /// Whether a file that was opened is the one that was surveyed, unchanged.
-    pub(super) fn is(&self, stat: &Stat) -> bool {
+    pub(in crate::workspace) fn is(&self, stat: &Stat) -> bool {
         let now = Entry::new(self.path.clone(), self.kind.clone(), stat);
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && now == *self
     }
@@ -53,11 +53,11 @@ impl Entry {
 
 /// What is imported: a name in a directory that the user may have got to by any way that is theirs.
 #[derive(Debug)]
-pub(super) struct Source {
-    pub(super) parent: OwnedFd,
-    pub(super) name: PathBuf,
+pub(in crate::workspace) struct Source {
+    pub(in crate::workspace) parent: OwnedFd,
+    pub(in crate::workspace) name: PathBuf,
     /// It is a file, not a directory.
-    pub(super) single: bool,
+    pub(in crate::workspace) single: bool,
 }
 
 impl Source {
@@ -67,7 +67,7 @@ impl Source {
     }
 
     /// Opens an entry, following nothing and leaving neither the source nor its file system.
-    pub(super) fn open(&self, entry: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(in crate::workspace) fn open(&self, entry: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
         // A FIFO that was swapped in must not hold us up.
