@@ -1,12 +1,16 @@
-//! What a person reads at log-in: where notebooks are kept, and that the rest goes with the VM. From the published status
-//! and from this process's own view of the mounts; it asks nobody, waits for nobody and never fails.
+//! What a person reads at log-in: where notebooks are kept, that the rest goes with the VM, and what was kept when an
+//! earlier one went. From the published status, this process's own view of the mounts, and what the agent says of its
+//! reader at once; it waits for nobody and never fails.
 
 use super::terminal::Terminal;
 use crate::share::model::GUARD_SOURCE;
 use crate::status::age::{Moment, age, lasting};
+use crate::status::ask::{self, Asked};
 use crate::status::duration::humane;
 use crate::status::escape::{Charset, escape};
-use crate::status::model::{Health, ShareState, Status};
+use crate::status::last_time::sentence;
+use crate::status::model::{Health, LastView, ShareState, Status};
+use crate::status::publish::SOCKET;
 use crate::status::read::read_public;
 use crate::sys::mountinfo::{self, Mount};
 use std::io::{IsTerminal, Write};
@@ -17,6 +21,8 @@ use std::time::Duration;
 const USUAL_LINK: &str = "notebooks/remote";
 /// The command's whole life: a home may lie on a server that is dead.
 const LIFE: Duration = Duration::from_secs(1);
+/// The agent answers in a millisecond or two. One that does not is not waited for.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// What lies where the link belongs, and what it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,9 +54,18 @@ pub fn run(dir: &Path) {
     let notebooks = notebooks(target, &mountinfo::read().unwrap_or_default());
     let charset = if Terminal::of_stdout().unicode { Charset::Unicode } else { Charset::Ascii };
     let mut out = std::io::stdout().lock();
-    for line in lines(status.as_ref(), link, notebooks, &now) {
+    let last = status.as_ref().and_then(|_| last_time(dir));
+    for line in lines(status.as_ref(), link, notebooks, last.as_deref(), &now) {
         // A terminal that went away wants no more.
         let _ = writeln!(out, "{}", escape(&line, charset));
+    }
+}
+
+/// What was kept for the user of this process when an earlier VM went.
+fn last_time(dir: &Path) -> Option<Box<LastView>> {
+    match ask::own(&dir.join(SOCKET), ANSWER) {
+        Asked::Answer(own) => own.user?.last_time,
+        Asked::NobodyThere | Asked::NoAnswer(_) => None,
     }
 }
 
@@ -69,7 +84,13 @@ fn notebooks(target: Result<PathBuf, bool>, mounts: &[Mount]) -> Notebooks {
 }
 
 /// The lines. `status` is nothing where no agent runs that could be relied on.
-fn lines(status: Option<&Status>, link: &str, notebooks: Notebooks, now: &Moment) -> Vec<String> {
+fn lines(
+    status: Option<&Status>,
+    link: &str,
+    notebooks: Notebooks,
+    last: Option<&LastView>,
+    now: &Moment,
+) -> Vec<String> {
     let Some(status) = status else {
         return vec![match notebooks {
             Notebooks::Connected => {
@@ -112,7 +133,8 @@ fn lines(status: Option<&Status>, link: &str, notebooks: Notebooks, now: &Moment
     };
     let quiet = status.idle.as_ref().map(|idle| humane(Duration::from_secs(idle.after_s)));
     let quiet = quiet.map(|d| format!("After {d} without use this VM may go. To keep it: dsvm-agent keep 8h"));
-    [Some(first), quiet].into_iter().flatten().collect()
+    let last = last.map(|last| sentence(last, &status.agent.pass_at));
+    [Some(first), quiet, last].into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -160,11 +182,15 @@ mod tests {
     #[test]
     fn the_lines() {
         let (status, now) = (fixtures::status(), fixtures::moment());
-        let said = |status: &Status, notebooks| lines(Some(status), "notebooks/remote", notebooks, &now).join("|");
+        let said =
+            |status: &Status, notebooks| lines(Some(status), "notebooks/remote", notebooks, None, &now).join("|");
         let (node, idle) = (&status.node.name, Status { idle: None, ..status.clone() });
-        let both = lines(Some(&status), "notebooks/remote", Notebooks::Connected, &now);
-        let alone = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, &now);
+        let both = lines(Some(&status), "notebooks/remote", Notebooks::Connected, None, &now);
+        let alone = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, None, &now);
         assert_eq!((both.len(), alone.len()), (1 + usize::from(status.idle.is_some()), 1));
+        let told = fixtures::last_time();
+        let three = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, Some(&told), &now);
+        assert!(three.len() == 2 && three[1].starts_with("Last time: dsvmpool_3 went "), "{three:?}");
         let status = idle;
         let mut mounted = status.clone();
         mounted.counts.present = 2;
@@ -187,8 +213,8 @@ mod tests {
         none.health = Health::Unconfigured;
         assert!(said(&none, Notebooks::NoLink).starts_with("Nothing here is kept"));
         for notebooks in [Notebooks::NoLink, Notebooks::NotYet, Notebooks::Elsewhere] {
-            assert!(lines(None, "n", notebooks, &now)[0].contains("will be lost"));
+            assert!(lines(None, "n", notebooks, None, &now)[0].contains("will be lost"));
         }
-        assert!(lines(None, "n", Notebooks::Connected, &now)[0].starts_with("Saved for every VM: ~/n"));
+        assert!(lines(None, "n", Notebooks::Connected, None, &now)[0].starts_with("Saved for every VM: ~/n"));
     }
 }

@@ -21,6 +21,7 @@ use crate::worker::client::{Client, Event};
 use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
 use crate::workspace::observe;
+use crate::workspace::rescue::watch::Files;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,7 @@ struct Brain {
     idle: Idle,
 }
 
+mod files;
 mod idle;
 mod look;
 mod network;
@@ -170,6 +172,7 @@ impl Brain {
         for name in [publish::PUBLIC, publish::FULL] {
             let _ = std::fs::remove_file(Path::new(RUN).join("status").join(name));
         }
+        self.restore_files();
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
         tokio::spawn(request::serve(listener, to_requests));
         let mounts = trigger::mounts();
@@ -229,6 +232,9 @@ impl Brain {
                 }
                 let calm = job == Job::Probe && self.settled && self.engine.is_calm();
                 self.engine.absorb(id, &job, result, stuck, boottime());
+                if matches!(job, Job::Survey { .. }) {
+                    self.keep_files();
+                }
                 if calm && self.engine.is_calm() {
                     return;
                 }
@@ -280,8 +286,11 @@ impl Brain {
             let (under_way, stuck) =
                 (std::mem::take(&mut self.engine.under_way), std::mem::take(&mut self.engine.stuck));
             let mut named = std::mem::take(&mut self.engine.users.named);
+            let mut files = std::mem::take(&mut self.engine.users.files);
             self.engine = Engine { kept, ..Engine::new(settings, mistake, random::seed()) };
             self.engine.users.named.append(&mut named);
+            files.values_mut().for_each(Files::doubt);
+            self.engine.users.files = files;
             (self.engine.under_way, self.engine.stuck) = (under_way, stuck);
             self.settled = false;
         } else {
@@ -306,6 +315,11 @@ impl Brain {
                 let row = own.as_ref().and_then(|own| own.user.as_ref()).filter(|row| !row.mounted);
                 let record = row.and_then(|row| self.engine.users.users.get_mut(&row.name));
                 let hurried = record.is_some_and(|record| record.hurry(boottime()));
+                if let Some(files) =
+                    own.as_ref().and_then(|own| self.engine.users.files.get_mut(&own.user.as_ref()?.name))
+                {
+                    files.ask(boottime());
+                }
                 answer(reply, own.map_or_else(starting, Reply::Own));
                 // Whoever asks again shall see what is now. Nobody keeps the agent busy by asking.
                 self.asked = true;
@@ -360,6 +374,7 @@ impl Brain {
         self.start_jobs(&decision, &facts);
         self.idle.look(&self.engine, facts.now);
         self.tend_idle();
+        self.tend_files(&decision);
         decision.problems.extend(self.idle.problems());
         self.tend_scale_set();
         decision.problems.extend(self.scale_set_problems().into_iter().chain(self.open_listener()));
@@ -380,6 +395,9 @@ impl Brain {
         self.since.update(&decision.problems, pass.at);
         let mut status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);
         status.idle = self.idle.told(&self.engine, pass.at, pass.boottime);
+        if let Some(idle) = &mut status.idle {
+            idle.at_risk.extend(self.engine.files_at_risk());
+        }
         status.node = self.scale_set.node(&self.identity.host);
         status.scale_set = self.scale_set.view(&self.engine.settings.scale_set, self.scale_facts());
         self.tell(status, idle);

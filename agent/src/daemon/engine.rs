@@ -30,6 +30,10 @@ pub const AT_ONCE: usize = 8;
 const FOR_USERS: usize = 6;
 /// So many homes at once: they may all lie on the same dead server.
 const HOMES: usize = 4;
+/// So many looks for files at once: nobody waits for them.
+const SURVEYS: usize = 1;
+/// So many looks at once for what was rescued: all may wait for the same dead server.
+const LAST_TIMES: usize = 2;
 /// So many unmounts at once: each may take a minute when the server is away.
 const UNMOUNTS: usize = 2;
 
@@ -286,12 +290,15 @@ impl Engine {
             self.under_way.iter().filter(|(id, j)| !self.stuck.contains_key(id) && kind(j)).count()
         };
         let is_users = |j: &Job| {
-            matches!(j, Job::Link { .. } | Job::Attach { .. } | Job::Detach { .. } | Job::OwnDirectory { .. })
+            let looks = matches!(j, Job::Survey { .. } | Job::LastTime { .. });
+            looks || matches!(j, Job::Link { .. } | Job::Attach { .. } | Job::Detach { .. } | Job::OwnDirectory { .. })
         };
         let target = job.target();
         let free = match job {
             Job::Link { .. } => count(|j| matches!(j, Job::Link { .. })) < HOMES,
             Job::Detach { .. } => count(|j| matches!(j, Job::Detach { .. })) < UNMOUNTS,
+            Job::Survey { .. } => count(|j| matches!(j, Job::Survey { .. })) < SURVEYS,
+            Job::LastTime { .. } => count(|j| matches!(j, Job::LastTime { .. })) < LAST_TIMES,
             _ => true,
         };
         free && count(|_| true) < AT_ONCE
@@ -357,6 +364,7 @@ impl Engine {
                     }
                 }
             }
+            (job @ (Job::Survey { .. } | Job::LastTime { .. }), result) => self.absorb_files(job, result, now),
             (Job::KeepSettings, result) => self.kept = self.kept.took(result.map(drop), now),
             _ => {}
         }

@@ -369,6 +369,7 @@ impl Idle {
             unit: r.unit.to_owned(),
             what: r.what.clone(),
             count: None,
+            files: None,
         });
         let leave = match decision.leave {
             Leave::No => None,

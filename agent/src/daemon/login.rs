@@ -4,6 +4,7 @@
 use super::request::{LOGIN, Reply};
 use crate::status::model::{ShareState, Status, UserState, UserView};
 use crate::workspace::memory::Memory;
+use crate::workspace::rescue::watch::Files;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ struct Seen<'a> {
     row: Option<&'a UserView>,
     /// Their home does not exist yet: nothing can be linked in it before PAM has made it, which asks again.
     homeless: bool,
+    /// It is being looked what was rescued for them when an earlier VM went: they are told once they are in.
+    reading: bool,
     /// The share is away.
     away: bool,
     /// The name services have answered since.
@@ -54,6 +57,7 @@ impl Waiters {
             let seen = Seen {
                 row: status.users.iter().find(|u| u.name == waiter.user),
                 homeless: memory.users.get(&waiter.user).is_some_and(|r| r.is_homeless()),
+                reading: memory.files.get(&waiter.user).is_some_and(Files::is_reading),
                 away,
                 told: memory.asked.is_some_and(|at| at >= waiter.asked),
             };
@@ -70,6 +74,7 @@ impl Waiters {
 /// Whether the notebooks are there; nothing while that is still to be waited for.
 fn answer(seen: Seen<'_>) -> Option<bool> {
     match seen.row {
+        Some(user) if user.state == UserState::Ready && user.mounted && seen.reading && !seen.away => None,
         Some(user) if user.state == UserState::Ready && user.mounted => Some(true),
         Some(user) if user.state == UserState::Problem => Some(false),
         // Nothing will come within the time of a log-in, which asks several times.
@@ -89,7 +94,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_what_does_not_come() {
         let row = |state, mounted| UserView { mounted, ..user("alice", 1001, state) };
-        let nobody = Seen { row: None, homeless: false, away: false, told: false };
+        let nobody = Seen { row: None, homeless: false, reading: false, away: false, told: false };
         for (state, mounted, homeless, away, expected) in [
             (UserState::Ready, true, false, false, Some(true)),
             (UserState::Ready, true, false, true, Some(true)),
@@ -106,6 +111,9 @@ mod tests {
             let seen = Seen { row: Some(&row), homeless, away, ..nobody };
             assert_eq!(answer(seen), expected, "{seen:?}");
         }
+        let ready = row(UserState::Ready, true);
+        let reading = Seen { row: Some(&ready), reading: true, ..nobody };
+        assert_eq!((answer(reading), answer(Seen { away: true, ..reading })), (None, Some(true)));
         assert_eq!(answer(nobody), None, "the name services are being asked");
         assert_eq!(answer(Seen { told: true, ..nobody }), Some(false));
     }

@@ -8,6 +8,7 @@ pub mod brain;
 pub mod changes;
 pub mod doctor;
 pub mod engine;
+mod files;
 pub mod idle;
 pub mod listener;
 pub mod login;

@@ -64,7 +64,8 @@ pub struct PassTime {
 pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Identity, pass: &PassTime) -> Status {
     let there = decision.mounted.by_directory();
     let mounted = |r: &Record| there.contains_key(Path::new(&r.directory));
-    let users: Vec<UserView> = engine.users.users.values().map(|r| user(engine, decision, r, mounted(r))).collect();
+    let row = |r: &Record| user(engine, decision, r, mounted(r), pass.boottime);
+    let users: Vec<UserView> = engine.users.users.values().map(row).collect();
     let count = |state: UserState| users.iter().filter(|u| u.state == state).count() as u64;
     let present = engine
         .users
@@ -120,7 +121,7 @@ fn share(engine: &Engine, decision: &Decision, pass: &PassTime) -> ShareView {
     }
 }
 
-fn user(engine: &Engine, decision: &Decision, record: &Record, mounted: bool) -> UserView {
+fn user(engine: &Engine, decision: &Decision, record: &Record, mounted: bool, now: Duration) -> UserView {
     let there = record.linked.is_some() && record.point == decision.view.guard && decision.view.guard.is_some();
     let state = if record.has_problem() {
         UserState::Problem
@@ -140,6 +141,7 @@ fn user(engine: &Engine, decision: &Decision, record: &Record, mounted: bool) ->
         mounted,
         directory: record.directory.clone(),
         link: record.account.home.join(&engine.settings.workspace.link).display().to_string(),
+        last_time: engine.last_time(record, now),
     }
 }
 

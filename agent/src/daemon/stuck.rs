@@ -10,10 +10,13 @@ impl Engine {
         let user = match job {
             Job::Attach { wanted, .. } => self.of(&wanted.directory),
             Job::Link { directory, .. } | Job::Detach { directory } => self.of(directory),
+            Job::Survey { directory, .. } | Job::Rescue { directory, .. } | Job::LastTime { directory, .. } => {
+                self.of(directory)
+            }
             _ => None,
         };
         let what = match (job, user) {
-            (Job::Link { .. }, _) => "a user's home",
+            (Job::Link { .. } | Job::Survey { .. }, _) => "a user's home",
             (_, Some(_)) => "a user's notebooks",
             _ => "the share",
         };

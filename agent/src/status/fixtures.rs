@@ -26,6 +26,19 @@ pub(crate) fn user(name: &str, uid: u32, state: UserState) -> UserView {
         mounted: state == UserState::Ready,
         directory: format!("notebooks/{name}"),
         link: format!("/home/{name}/notebooks/remote"),
+        last_time: None,
+    }
+}
+
+/// The design's example of a VM that went.
+pub(crate) fn last_time() -> LastView {
+    LastView {
+        node: "dsvmpool_3".to_owned(),
+        at: "2026-03-04T21:40:12Z".to_owned(),
+        files: 3,
+        left: 0,
+        whole: true,
+        place: "~/notebooks/remote/rescued/2026-03-04-dsvmpool_3".to_owned(),
     }
 }
 
@@ -225,6 +238,7 @@ pub(crate) fn idle() -> IdleView {
             unit: "kernels".to_owned(),
             what: Some("analysis.ipynb".to_owned()),
             count: None,
+            files: None,
         }],
         leave: None,
     }

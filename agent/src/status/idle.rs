@@ -96,6 +96,28 @@ pub struct RiskView {
     /// In the file that everybody may read: how many users it stands for.
     #[serde(default)]
     pub count: Option<u64>,
+    /// Of files that are on this VM only.
+    #[serde(default)]
+    pub files: Option<FilesView>,
+}
+
+/// Files that are on this VM only.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FilesView {
+    /// Bytes in all of them.
+    pub bytes: u64,
+    /// Those that were changed last, newest first; nothing in the file that everybody may read.
+    pub newest: Vec<String>,
+    /// Not everything could be looked at: there may be more.
+    pub more: bool,
+}
+
+impl FilesView {
+    /// Both together, without names.
+    fn with(&self, other: &Self) -> Self {
+        let bytes = self.bytes.saturating_add(other.bytes);
+        Self { bytes, newest: Vec::new(), more: self.more || other.more }
+    }
 }
 
 /// The announcement.
@@ -153,9 +175,13 @@ pub fn public(view: &IdleView) -> IdleView {
             what: None,
             value: 0.0,
             count: Some(0),
+            files: None,
             ..risk.clone()
         });
         sum.value += risk.value;
+        if let Some(files) = &risk.files {
+            sum.files = Some(sum.files.take().unwrap_or_default().with(files));
+        }
         sum.count = sum.count.map(|n| n + risk.count.unwrap_or(1));
     }
     let keeps = view.keeps.iter().map(|k| KeepView { uid: None, who: None, reason: None, ..k.clone() });
@@ -165,7 +191,9 @@ pub fn public(view: &IdleView) -> IdleView {
 /// Whether two views tell the same. What every look measures anew is not compared.
 pub fn tells_the_same(a: &IdleView, b: &IdleView) -> bool {
     let sources = |v: &IdleView| v.sources.iter().map(|s| (s.name.clone(), s.uid, s.state)).collect::<BTreeSet<_>>();
-    let risks = |v: &IdleView| v.at_risk.iter().map(|r| (r.kind.clone(), r.uid)).collect::<BTreeSet<_>>();
+    // Files are looked at seldom, and whoever moved some to the share wants to see that.
+    let files = |r: &RiskView| r.files.as_ref().map(|f| (r.value as u64, f.bytes, f.newest.clone()));
+    let risks = |v: &IdleView| v.at_risk.iter().map(|r| (r.kind.clone(), r.uid, files(r))).collect::<BTreeSet<_>>();
     // Times are told by a clock that is set from time to time.
     let told = |l: &LeaveView| (l.epoch, l.due, l.committed);
     let keeps = |v: &IdleView| v.keeps.iter().map(|k| (k.uid, k.reason.clone(), k.command)).collect::<Vec<_>>();
@@ -201,7 +229,12 @@ pub fn with_own(view: &IdleView, own: &OwnIdle) -> IdleView {
         let count = risk.count.map(|count| count.saturating_sub(mine.len() as u64));
         let value = (risk.value - mine.iter().map(|r| r.value).sum::<f64>()).max(0.0);
         if count != Some(0) {
-            at_risk.push(RiskView { count, value, ..risk.clone() });
+            let mut files = risk.files.clone();
+            if let Some(files) = &mut files {
+                let own = mine.iter().filter_map(|r| r.files.as_ref()).map(|f| f.bytes).sum();
+                files.bytes = files.bytes.saturating_sub(own);
+            }
+            at_risk.push(RiskView { count, value, files, ..risk.clone() });
         }
     }
     // The public keeps have no owner: the reader's own are told by when they began.

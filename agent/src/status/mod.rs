@@ -12,6 +12,7 @@ pub mod escape;
 pub(crate) mod fixtures;
 pub mod health;
 pub mod idle;
+pub mod last_time;
 pub mod look;
 pub mod metrics;
 pub mod model;

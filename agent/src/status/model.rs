@@ -208,6 +208,26 @@ pub struct UserView {
     pub directory: String,
     /// The link in their home.
     pub link: String,
+    /// What was kept for them when the VM that they were on before went, for a day.
+    #[serde(default)]
+    pub last_time: Option<Box<LastView>>,
+}
+
+/// What was kept for a user when an earlier VM went. It lies where they may write, and is shown to them and root alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastView {
+    /// That VM.
+    pub node: String,
+    /// When.
+    pub at: String,
+    /// So many files are kept.
+    pub files: u64,
+    /// So many were not.
+    pub left: u64,
+    /// It came to its end; otherwise there may have been more.
+    pub whole: bool,
+    /// Where they are.
+    pub place: String,
 }
 
 /// What a user is told of themselves over the request socket.

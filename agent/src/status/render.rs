@@ -3,6 +3,7 @@
 use super::age::{Age, Moment, age, lasting};
 use super::duration::{ago, humane, millis};
 use super::idle::with_own;
+use super::last_time::sentence;
 use super::model::*;
 use super::page::{BEHIND_MARK, COLUMN, Mark, NO_BREAK, Page, visible};
 use super::public::{about_user, of_others};
@@ -150,9 +151,18 @@ impl View<'_> {
         if bad.is_empty() {
             self.page.paragraph(&format!("{lead}{} ", self.page.mark(mark)), indent, &text);
         }
+        self.last_time(own);
         for (number, problem) in bad.iter().enumerate() {
             let lead = if number == 0 { lead.clone() } else { heading("") };
             self.problem(&lead, COLUMN, problem, None);
+        }
+    }
+
+    /// What was kept when the VM before this one went.
+    fn last_time(&mut self, own: Option<&OwnView>) {
+        if let Some(last) = own.and_then(|own| own.user.as_ref()?.last_time.as_ref()) {
+            let text = self.page.clean(&sentence(last, &self.status.agent.pass_at));
+            self.page.paragraph(&" ".repeat(COLUMN + BEHIND_MARK), COLUMN + BEHIND_MARK, &text);
         }
     }
 

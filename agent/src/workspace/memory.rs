@@ -89,6 +89,8 @@ pub struct Memory {
     by_directory: HashMap<String, String>,
     /// When it was seen last who is here.
     pub seen: Duration,
+    /// What is known of users' files on this VM, by log-in name: of those only whose home was looked at.
+    pub files: BTreeMap<String, super::rescue::watch::Files>,
     /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
     pub held: BTreeMap<PathBuf, Held>,
 }
@@ -257,6 +259,13 @@ impl Record {
             trouble.again = trouble.again.min(at);
         }
         true
+    }
+
+    /// Whether the home was looked at and answers.
+    pub fn has_home(&self) -> bool {
+        let answered = |p: &Problem| p.code != super::decide::HOME_SILENT;
+        let trouble = self.troubles.get(&Topic::Link).and_then(|t| t.problem.as_ref());
+        trouble.map_or(self.linked.is_some(), answered)
     }
 
     /// Whether the home was looked for and does not exist yet.

@@ -52,7 +52,7 @@ fn commands(page: &str) -> Vec<String> {
 
 fn user(name: &str, uid: u32, state: UserState) -> UserView {
     let (directory, link) = (format!("notebooks/{name}"), format!("/home/{name}/notebooks/remote"));
-    UserView { name: name.to_owned(), uid, state, mounted: state == UserState::Ready, directory, link }
+    UserView { name: name.to_owned(), uid, state, mounted: state == UserState::Ready, directory, link, last_time: None }
 }
 
 /// Four users on a VM of a pool: bob has a link of his own where the agent's belongs.

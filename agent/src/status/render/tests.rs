@@ -356,7 +356,7 @@ prop_compose! {
 prop_compose! {
     fn wild_user()(name in wild(), state in 0..3, mounted: bool, directory in wild(), link in wild()) -> UserView {
         let state = [UserState::Ready, UserState::Pending, UserState::Problem][state as usize];
-        UserView { name, uid: 1, state, mounted, directory, link }
+        UserView { name, uid: 1, state, mounted, directory, link, last_time: None }
     }
 }
 

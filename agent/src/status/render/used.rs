@@ -1,6 +1,6 @@
 //! Whether the VM is in use, and what would be lost, as a person reads it.
 
-use super::super::idle::{IdleView, KeepView, RiskView, SourceView};
+use super::super::idle::{FilesView, IdleView, KeepView, RiskView, SourceView};
 use super::super::model::Status;
 use super::super::page::{BEHIND_MARK, COLUMN, Mark, Page, visible};
 use super::{Context, View, heading, whole};
@@ -57,7 +57,7 @@ impl View<'_> {
             self.page.paragraph(&" ".repeat(COLUMN), COLUMN, &more);
         }
         for (number, risk) in view.at_risk.iter().enumerate() {
-            self.risk(if number == 0 { "at risk" } else { "" }, risk);
+            self.risk(if number == 0 { "at risk" } else { "" }, risk, all);
         }
     }
 
@@ -135,7 +135,10 @@ impl View<'_> {
         self.page.paragraph(&lead, COLUMN + KIND, &parts.join("   "));
     }
 
-    fn risk(&mut self, head: &str, risk: &RiskView) {
+    fn risk(&mut self, head: &str, risk: &RiskView, all: bool) {
+        if let Some(files) = &risk.files {
+            return self.files(head, risk, files, all);
+        }
         let who = self.whose(risk.who.as_deref(), risk.count);
         let count = |one: &str, many: &str| {
             let n = risk.value.round().max(0.0);
@@ -150,9 +153,32 @@ impl View<'_> {
             other => format!("{} {}", amount(risk.value, &risk.unit), self.page.clean(other)),
         };
         let what = risk.what.as_deref().map(|what| format!("   {}", self.page.clean(what))).unwrap_or_default();
-        let lead = format!("{}{who}", heading(head));
-        let lead = format!("{lead}{}", " ".repeat((COLUMN + KIND).saturating_sub(visible(&lead)).max(1)));
+        let lead = risk_lead(head, &who);
         self.page.paragraph(&lead, COLUMN + KIND, &format!("{text}{what}"));
+    }
+
+    /// Files that are on this VM only, and to their owner what to do about it.
+    fn files(&mut self, head: &str, risk: &RiskView, files: &FilesView, all: bool) {
+        let lead = risk_lead(head, &self.whose(risk.who.as_deref(), risk.count));
+        let number = risk.value.round().max(0.0);
+        let size = amount(files.bytes as f64, "bytes");
+        let or_more = if files.more { " or more" } else { "" };
+        let text = match files.newest.first().map(|path| self.page.clean(path)) {
+            Some(newest) if number < 2.0 && !files.more => format!("{newest} is only on this VM ({size})"),
+            Some(newest) => format!("{newest} is only on this VM (+{} more{or_more}, {size})", number - 1.0),
+            None if number < 2.0 => format!("{number} file{or_more} that is only on this VM, {size}"),
+            None => format!("{number} files{or_more} that are only on this VM, {size}"),
+        };
+        self.page.paragraph(&lead, COLUMN + KIND, &text);
+        let indent = " ".repeat(COLUMN + KIND);
+        for further in files.newest.iter().skip(1).filter(|_| all) {
+            let further = self.page.clean(further);
+            self.page.paragraph(&indent, COLUMN + KIND, &format!("{further}, too"));
+        }
+        if let Some(newest) = files.newest.first().filter(|_| !self.ctx.is_root) {
+            let link = self.status.workspace.link.as_deref().unwrap_or("notebooks/remote");
+            self.page.paragraph(&indent, COLUMN + KIND, &self.page.clean(&offer(newest, link, number)));
+        }
     }
 
     /// `  alice      cpu      `
@@ -183,6 +209,23 @@ impl View<'_> {
         let looked = humantime::parse_rfc3339(&agent.pass_at).ok()?;
         then.duration_since(looked).ok()?.checked_sub(age).filter(|left| !left.is_zero())
     }
+}
+
+/// What the owner of files that are only on this VM may do.
+fn offer(newest: &str, link: &str, number: f64) -> String {
+    // A name that a shell would read as something else is no part of a command.
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '~' | '+' | ',' | '@');
+    if !newest.chars().all(plain) || !link.chars().all(plain) {
+        return format!("Move what you need to ~/{link}: that is there on every VM.");
+    }
+    let example = if number < 2.0 { "To keep it" } else { "Move what you need, for example" };
+    format!("{example}: mv -n {newest} ~/{link}/")
+}
+
+/// `at risk    alice      `
+fn risk_lead(head: &str, who: &str) -> String {
+    let lead = format!("{}{who}", heading(head));
+    format!("{lead}{}", " ".repeat((COLUMN + KIND).saturating_sub(visible(&lead)).max(1)))
 }
 
 /// An amount with its unit.

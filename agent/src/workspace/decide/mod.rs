@@ -3,7 +3,9 @@
 mod problems;
 mod served;
 
-pub use problems::{NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems};
+pub use problems::{
+    HOME_SILENT, NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems,
+};
 #[cfg(test)]
 pub(crate) use served::take_accounts;
 pub use served::{MISSING_AGAIN, NAMES_AT_ONCE, is_served, look_for_owners, take};

@@ -17,6 +17,8 @@ pub const UID_DIFFERS: &str = "workspace.uid-differs";
 
 /// The code of the problem that a name is nobody's any more.
 pub const NAME_RETIRED: &str = "workspace.name-retired";
+/// The code of a home that does not answer.
+pub const HOME_SILENT: &str = "workspace.home-silent";
 
 /// Problems of users, and of the mounts that they have.
 pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Problem> {
@@ -70,12 +72,8 @@ pub fn failed(name: &str, failure: &Failure) -> Problem {
 /// A home that does not answer.
 pub fn home_silent(name: &str, failure: &Failure) -> Problem {
     let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.words());
-    Problem::new(
-        "workspace.home-silent",
-        summary,
-        "Check the file system that the home is on. It is tried again by itself.",
-    )
-    .about(name)
+    Problem::new(HOME_SILENT, summary, "Check the file system that the home is on. It is tried again by itself.")
+        .about(name)
 }
 
 /// What a user's directory on the share means; nothing when it is right.

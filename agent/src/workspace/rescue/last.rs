@@ -22,6 +22,8 @@ const DAY: u64 = 24 * 60 * 60;
 const LARGEST: usize = 4096;
 /// Longest name in it.
 const LONGEST: usize = 64;
+/// The end of the year 9999: there is no time of four digits behind it.
+const LATEST_TIME: u64 = 253_402_300_799;
 /// So many directories are known, and so many of the latest by name looked into.
 const MOST: usize = 1000;
 const LATEST: usize = 8;
@@ -98,7 +100,7 @@ pub fn read(target: &Path, boot_id: &str, now: u64) -> Result<Option<Last>, Errn
 /// What a file says, if it is one of these.
 fn parse(bytes: &[u8]) -> Option<Last> {
     let File { version, last } = serde_json::from_slice(bytes).ok()?;
-    (version == 1 && last.node.chars().count() <= LONGEST).then_some(last)
+    (version == 1 && last.at <= LATEST_TIME && last.node.chars().count() <= LONGEST).then_some(last)
 }
 
 /// Whether it was first told less than a day ago, or is now.

@@ -16,7 +16,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod walk;
-// pub mod watch;
+pub mod watch;
 
 pub use run::rescue;
 pub use survey::survey;
