@@ -9,7 +9,7 @@ use crate::status::ask::{self, Asked};
 use crate::status::duration::humane;
 use crate::status::escape::{Charset, escape};
 use crate::status::last_time::sentence;
-use crate::status::model::{Health, LastView, ShareState, Status};
+use crate::status::model::{Health, OwnView, ShareState, Status, UserState};
 use crate::status::publish::SOCKET;
 use crate::status::read::read_public;
 use crate::sys::mountinfo::{self, Mount};
@@ -23,6 +23,8 @@ const USUAL_LINK: &str = "notebooks/remote";
 const LIFE: Duration = Duration::from_secs(1);
 /// The agent answers in a millisecond or two. One that does not is not waited for.
 const ANSWER: Duration = Duration::from_millis(100);
+/// Notebooks come within seconds. What lasts longer has a reason, and the status says it.
+const SOON: Duration = Duration::from_secs(60);
 
 /// What lies where the link belongs, and what it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,26 +53,27 @@ pub fn run(dir: &Path) {
     let status = read_public(dir).ok().filter(|s| !age(&s.agent, &now).is_stale());
     let link = status.as_ref().and_then(|s| s.workspace.link.as_deref()).unwrap_or(USUAL_LINK);
     let target = std::fs::read_link(Path::new(&home).join(link)).map_err(|e| e.kind() == std::io::ErrorKind::NotFound);
-    let notebooks = notebooks(target, &mountinfo::read().unwrap_or_default());
+    let mount_point = status.as_ref().and_then(|s| s.share.mount_point.as_deref()).map(Path::new);
+    let notebooks = notebooks(target, &mountinfo::read().unwrap_or_default(), mount_point);
     let charset = if Terminal::of_stdout().unicode { Charset::Unicode } else { Charset::Ascii };
     let mut out = std::io::stdout().lock();
-    let last = status.as_ref().and_then(|_| last_time(dir));
-    for line in lines(status.as_ref(), link, notebooks, last.as_deref(), &now) {
+    let own = status.as_ref().and_then(|_| own(dir));
+    for line in lines(status.as_ref(), link, notebooks, own.as_ref(), &now) {
         // A terminal that went away wants no more.
         let _ = writeln!(out, "{}", escape(&line, charset));
     }
 }
 
-/// What was kept for the user of this process when an earlier VM went.
-fn last_time(dir: &Path) -> Option<Box<LastView>> {
+/// What the agent says of the user of this process, if it does at once.
+fn own(dir: &Path) -> Option<OwnView> {
     match ask::own(&dir.join(SOCKET), ANSWER) {
-        Asked::Answer(own) => own.user?.last_time,
+        Asked::Answer(own) => Some(own),
         Asked::NobodyThere | Asked::NoAnswer(_) => None,
     }
 }
 
-/// What the link leads to. Without one: whether there is nothing at all.
-fn notebooks(target: Result<PathBuf, bool>, mounts: &[Mount]) -> Notebooks {
+/// What the link leads to. Without one: whether there is nothing at all. `mount_point` is where the share belongs.
+fn notebooks(target: Result<PathBuf, bool>, mounts: &[Mount], mount_point: Option<&Path>) -> Notebooks {
     let target = match target {
         Ok(target) => target,
         Err(true) => return Notebooks::NoLink,
@@ -78,7 +81,11 @@ fn notebooks(target: Result<PathBuf, bool>, mounts: &[Mount]) -> Notebooks {
     };
     let on_the_way: Vec<&Mount> = mounts.iter().filter(|m| target.starts_with(&m.target)).collect();
     let is_guard = |m: &Mount| m.fs_type == "tmpfs" && m.source == GUARD_SOURCE;
-    let Some(guard) = on_the_way.iter().find(|m| is_guard(m)) else { return Notebooks::Elsewhere };
+    let Some(guard) = on_the_way.iter().find(|m| is_guard(m)) else {
+        // The link is right, and leads nowhere as long as nothing at all lies where the share belongs.
+        let right = mount_point.is_some_and(|at| target.starts_with(at));
+        return if right { Notebooks::NotYet } else { Notebooks::Elsewhere };
+    };
     let connected = on_the_way.iter().any(|m| m.target == target && m.parent == guard.id);
     if connected { Notebooks::Connected } else { Notebooks::NotYet }
 }
@@ -88,7 +95,7 @@ fn lines(
     status: Option<&Status>,
     link: &str,
     notebooks: Notebooks,
-    last: Option<&LastView>,
+    own: Option<&OwnView>,
     now: &Moment,
 ) -> Vec<String> {
     let Some(status) = status else {
@@ -111,10 +118,18 @@ fn lines(
     }
     let so_long = status.share.since.as_deref().filter(|_| status.share.state != ShareState::Mounted);
     let so_long = so_long.and_then(|since| lasting(since, &status.agent, now));
+    // It will not come by waiting: something is wrong with it, or with the share for long.
+    let is_wrong = own.and_then(|own| own.user.as_ref()).is_some_and(|user| user.state == UserState::Problem);
+    let lasts = is_wrong || so_long.is_some_and(|d| d >= SOON);
     let so_long = so_long.map(|d| format!(" ({})", humane(d))).unwrap_or_default();
-    let not_yet = format!(
-        "Your notebooks are not connected yet{so_long}. Wait before opening any: files saved elsewhere will be lost."
-    );
+    let not_yet = match lasts {
+        false => format!(
+            "Your notebooks are not connected yet{so_long}. Wait before opening any: files saved elsewhere will be lost."
+        ),
+        true => format!(
+            "Your notebooks are not connected{so_long}: files saved elsewhere will be lost. Why: dsvm-agent status"
+        ),
+    };
     let first = match (notebooks, status.share.state) {
         (Notebooks::Connected, ShareState::Hung | ShareState::Unreachable) => {
             format!("Your notebooks do not answer just now{so_long}. Saving waits until they do.")
@@ -133,6 +148,7 @@ fn lines(
     };
     let quiet = status.idle.as_ref().map(|idle| humane(Duration::from_secs(idle.after_s)));
     let quiet = quiet.map(|d| format!("After {d} without use this VM may go. To keep it: dsvm-agent keep 8h"));
+    let last = own.and_then(|own| own.user.as_ref()?.last_time.as_ref());
     let last = last.map(|last| sentence(last, &status.agent.pass_at));
     [Some(first), quiet, last].into_iter().flatten().collect()
 }
@@ -141,6 +157,7 @@ fn lines(
 mod tests {
     use super::*;
     use crate::status::fixtures;
+    use crate::status::model::UserView;
 
     fn mount(id: u64, parent: u64, target: &str, fs_type: &str, source: &str) -> Mount {
         Mount {
@@ -172,11 +189,15 @@ mod tests {
             (Err(true), &all[..], Notebooks::NoLink),
             (Err(false), &all[..], Notebooks::Elsewhere),
         ] {
-            assert_eq!(notebooks(target.clone(), mounts), expected, "{target:?}");
+            assert_eq!(notebooks(target.clone(), mounts, None), expected, "{target:?}");
+        }
+        // Not even the guard is there yet.
+        for (mount_point, expected) in [("/data", Notebooks::NotYet), ("/dat", Notebooks::Elsewhere)] {
+            assert_eq!(notebooks(to("/data/notebooks/alice"), &all[..1], Some(Path::new(mount_point))), expected);
         }
         // Somebody else's mount of the same name.
         let fake = mount(3, 1, "/data/notebooks/alice", "tmpfs", "x");
-        assert_eq!(notebooks(to("/data/notebooks/alice"), &[root, guard, fake]), Notebooks::NotYet);
+        assert_eq!(notebooks(to("/data/notebooks/alice"), &[root, guard, fake], None), Notebooks::NotYet);
     }
 
     #[test]
@@ -188,7 +209,9 @@ mod tests {
         let both = lines(Some(&status), "notebooks/remote", Notebooks::Connected, None, &now);
         let alone = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, None, &now);
         assert_eq!((both.len(), alone.len()), (1 + usize::from(status.idle.is_some()), 1));
-        let told = fixtures::last_time();
+        let mut told = fixtures::nobody();
+        let alice = fixtures::user("alice", 1001, UserState::Ready);
+        told.user = Some(UserView { last_time: Some(Box::new(fixtures::last_time())), ..alice });
         let three = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, Some(&told), &now);
         assert!(three.len() == 2 && three[1].starts_with("Last time: dsvmpool_3 went "), "{three:?}");
         let status = idle;
@@ -209,6 +232,16 @@ mod tests {
         assert!(said(&away, Notebooks::NotYet).starts_with("Your notebooks are not connected yet (12 s). Wait"));
         assert!(said(&away, Notebooks::NoLink).starts_with("Your notebooks are not connected yet (12 s). Wait"));
         assert!(said(&away, Notebooks::Connected).contains("do not answer just now (12 s)"));
+        // What lasts has a reason; so has what is wrong with this user alone.
+        away.share.since = Some("2026-03-04T11:00:00Z".to_owned());
+        let text = said(&away, Notebooks::NotYet);
+        assert_eq!(
+            text,
+            "Your notebooks are not connected (60 min): files saved elsewhere will be lost. Why: dsvm-agent status"
+        );
+        told.user = Some(fixtures::user("alice", 1001, UserState::Problem));
+        let text = lines(Some(&mounted), "n", Notebooks::NotYet, Some(&told), &now);
+        assert!(text[0].starts_with("Your notebooks are not connected: files") && text.len() == 1, "{text:?}");
         let mut none = mounted.clone();
         none.health = Health::Unconfigured;
         assert!(said(&none, Notebooks::NoLink).starts_with("Nothing here is kept"));

@@ -120,3 +120,127 @@ fn person(record: &Record) -> Option<Person> {
     let a = &record.account;
     Person::new(a.uid, a.gid, a.groups.clone(), a.home.clone()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::Facts;
+    use super::*;
+    use crate::config::settings::{Settings, Share};
+    use crate::share::model::{Attempt, Probe};
+    use crate::sys::mountinfo;
+    use crate::workspace::decide::take_accounts;
+    use crate::workspace::model::{Account, Link};
+    use crate::workspace::rescue::Surveyed;
+    use std::collections::BTreeSet;
+
+    const MOUNTS: &str = "5 1 0:9 / /data ro,nosuid,nodev,noexec - tmpfs dsvm-agent-guard rw\n\
+        6 1 0:10 / /run/dsvm-agent/share/root rw,nosuid,nodev - cifs //h/s rw\n\
+        7 5 0:11 / /data/notebooks/alice rw,nosuid,nodev - cifs //h/s rw\n";
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// alice is here with her notebooks mounted, bob is not.
+    fn engine(now: Duration) -> (Engine, Decision) {
+        let settings = Settings { share: Some(Share::smb_for_tests()), ..Settings::default() };
+        let mut engine = Engine::new(settings.clone(), None, 0);
+        let account = |name: &str, uid: u32| Account {
+            name: name.to_owned(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            group_names: Vec::new(),
+            home: format!("/home/{name}").into(),
+            shell: "/bin/bash".into(),
+        };
+        let accounts = vec![account("alice", 1001), account("bob", 1002)];
+        take_accounts(&mut engine.users, &settings, accounts, &[], 1000, now);
+        engine.share.keys.taken = Some(None);
+        engine.share.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1, stalled: 0 }), now);
+        for record in engine.users.users.values_mut() {
+            record.link("notebooks/remote", &Link::Right { made: false }, now, 0);
+        }
+        let decision = decide(&mut engine, &[1001], now);
+        engine.share.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1, stalled: 0 }), now);
+        (engine, decision)
+    }
+
+    fn decide(engine: &mut Engine, present: &[u32], now: Duration) -> Decision {
+        engine.decide(&Facts {
+            now,
+            mounts: Ok(mountinfo::parse(MOUNTS.as_bytes()).unwrap()),
+            present: Some(present.iter().copied().collect::<BTreeSet<u32>>()),
+            range: 1000..=60000,
+            points: Default::default(),
+            keys: None,
+            short: Vec::new(),
+        })
+    }
+
+    /// Begins what is due, and says what that is.
+    fn begun(engine: &mut Engine, decision: &Decision, now: Duration) -> Vec<Job> {
+        let jobs = engine.looks_at_files(decision, false, now);
+        jobs.iter().for_each(|job| engine.files_begun(job, decision, now));
+        jobs
+    }
+
+    fn kinds(jobs: &[Job]) -> Vec<(&str, String)> {
+        jobs.iter().map(|job| (job.process_name().to_str().unwrap(), job.directories().collect())).collect()
+    }
+
+    #[test]
+    fn nothing_is_looked_at_where_nobody_is() {
+        let (mut engine, decision) = engine(at(1000));
+        let jobs = begun(&mut engine, &decision, at(1000));
+        let alice = || "notebooks/alice".to_owned();
+        assert_eq!(kinds(&jobs), [("dsvm:last", alice()), ("dsvm:survey", alice())]);
+        for job in &jobs {
+            engine.absorb_files(job, Err(Failure::said(Attempt::Worker, "late")), at(1020));
+        }
+        let decision = decide(&mut engine, &[], at(1100));
+        assert_eq!(begun(&mut engine, &decision, at(5000)).len(), 1, "alice was there at that moment");
+        assert!(begun(&mut engine, &decision, at(90_000)).is_empty());
+    }
+
+    #[test]
+    fn a_home_that_does_not_answer_is_left_to_who_looks_at_links() {
+        let (mut engine, decision) = engine(at(1000));
+        let alice = engine.users.users.get_mut("alice").unwrap();
+        alice.link_failed(&Failure::said(Attempt::Worker, "late"), at(1000), 0);
+        assert_eq!(kinds(&begun(&mut engine, &decision, at(1000))).len(), 1, "the share is another thing");
+        let alice = engine.users.users.get_mut("alice").unwrap();
+        alice.link("notebooks/remote", &Link::Directory { files: 3, bytes: 1, more: false }, at(1001), 0);
+        assert_eq!(begun(&mut engine, &decision, at(1001)).len(), 1, "one in the link's place is looked into");
+    }
+
+    #[test]
+    fn what_was_seen_is_told_until_the_name_is_somebody_elses() {
+        let (mut engine, decision) = engine(at(1000));
+        let jobs = begun(&mut engine, &decision, at(1000));
+        let newest = vec!["notebooks/a.ipynb".to_owned()];
+        let seen = Surveyed { files: 3, bytes: 9, newest, whole: false };
+        let last = Last {
+            node: "dsvmpool_3".to_owned(),
+            at: 1_772_660_412,
+            files: 3,
+            bytes: 9,
+            left: 0,
+            whole: true,
+            boot_id: "another".to_owned(),
+            into: "2026-03-04-dsvmpool_3".to_owned(),
+        };
+        engine.absorb_files(&jobs[0], Ok(Answer::LastTime(Some(Box::new(last)))), at(1001));
+        engine.absorb_files(&jobs[1], Ok(Answer::Surveyed(seen)), at(1001));
+        engine.absorb_files(&jobs[1], Err(Failure::said(Attempt::Worker, "late")), at(1002));
+        let [row] = &engine.files_at_risk()[..] else { panic!() };
+        let files = FilesView { bytes: 9, newest: vec!["~/notebooks/a.ipynb".to_owned()], more: true };
+        assert_eq!((row.who.as_deref(), row.value, row.files.as_ref()), (Some("alice"), 3.0, Some(&files)));
+        let told = |engine: &Engine| engine.last_time(&engine.users.users["alice"], at(1003));
+        assert_eq!(told(&engine), Some(Box::new(crate::status::fixtures::last_time())));
+        engine.users.users.get_mut("alice").unwrap().account.uid = 1003;
+        assert_eq!(told(&engine), None);
+        begun(&mut engine, &decision, at(1004));
+        assert!(engine.files_at_risk().is_empty());
+    }
+}

@@ -262,6 +262,41 @@ mod tests {
         assert_eq!(super::public(&public), public, "twice is once");
     }
 
+    fn files(uid: u32, who: &str, newest: &str, value: f64, bytes: u64) -> RiskView {
+        RiskView {
+            kind: "files".to_owned(),
+            uid: Some(uid),
+            who: Some(who.to_owned()),
+            value,
+            unit: "files".to_owned(),
+            what: Some(newest.to_owned()),
+            count: None,
+            files: Some(FilesView { bytes, newest: vec![newest.to_owned()], more: uid == 1002 }),
+        }
+    }
+
+    #[test]
+    fn files_are_counted_for_all_and_named_to_their_owner() {
+        let mut view = idle();
+        view.at_risk = vec![files(1001, "alice", "~/secret-a", 3.0, 100), files(1002, "bob", "~/secret-b", 1.0, 10)];
+        let public = public(&view);
+        let json = serde_json::to_string(&public).unwrap();
+        assert!(!json.contains("secret") && !json.contains("alice"), "{json}");
+        let [sum] = &public.at_risk[..] else { panic!("{public:?}") };
+        let all = FilesView { bytes: 110, newest: Vec::new(), more: true };
+        assert_eq!((sum.value, sum.count, sum.files.as_ref()), (4.0, Some(2), Some(&all)));
+        assert_eq!(super::public(&public), public, "twice is once");
+        let mine = with_own(&public, &own(&view, 1001));
+        assert_eq!(mine.at_risk[0], view.at_risk[0]);
+        let others = &mine.at_risk[1];
+        assert_eq!((others.value, others.count), (1.0, Some(1)));
+        assert_eq!(others.files.as_ref().map(|f| f.bytes), Some(10));
+        // Moved to the share: that is news.
+        let mut after = view.clone();
+        after.at_risk[0] = files(1001, "alice", "~/secret-a", 2.0, 90);
+        assert!(tells_the_same(&view, &view) && !tells_the_same(&view, &after));
+    }
+
     #[test]
     fn ones_own_is_shown_and_counted_once() {
         let mut view = idle();

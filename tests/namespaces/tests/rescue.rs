@@ -74,7 +74,7 @@ fn they_are_named_to_their_owner_and_root_and_counted_to_others() {
     assert_eq!((&root["who"], &root["what"]), (&Value::from("ada"), &Value::from("~/notebooks/analysis.ipynb")));
     assert_eq!(root["files"]["bytes"], 5);
     let own = vm.as_user("ada", "dsvm-agent status").out;
-    assert!(own.contains("~/notebooks/analysis.ipynb is only on this VM (5 B)"), "{own}");
+    assert!(own.contains("~/notebooks/analysis.ipynb is only on this VM (5 bytes)"), "{own}");
     assert!(own.contains("mv -n ~/notebooks/analysis.ipynb ~/notebooks/remote/"), "{own}");
     let others =
         vm.as_user("grace", "dsvm-agent status; dsvm-agent idle --json; cat /run/dsvm-agent/status/*.json").out;

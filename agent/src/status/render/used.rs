@@ -5,6 +5,7 @@ use super::super::model::Status;
 use super::super::page::{BEHIND_MARK, COLUMN, Mark, Page, visible};
 use super::{Context, View, heading, whole};
 use crate::idle::model::{State, Verdict};
+use crate::share::diagnosis::bytes as human;
 use crate::status::age::lasting;
 use crate::status::duration::{ago, humane};
 use std::time::Duration;
@@ -161,13 +162,18 @@ impl View<'_> {
     fn files(&mut self, head: &str, risk: &RiskView, files: &FilesView, all: bool) {
         let lead = risk_lead(head, &self.whose(risk.who.as_deref(), risk.count));
         let number = risk.value.round().max(0.0);
-        let size = amount(files.bytes as f64, "bytes");
-        let or_more = if files.more { " or more" } else { "" };
+        let size = whole(human(files.bytes));
+        let others = match (number < 2.0, files.more) {
+            (true, false) => String::new(),
+            (true, true) => "there may be more, ".to_owned(),
+            (false, false) => format!("+{} more, ", number - 1.0),
+            (false, true) => format!("at least {} more, ", number - 1.0),
+        };
+        let least = if files.more { "at least " } else { "" };
         let text = match files.newest.first().map(|path| self.page.clean(path)) {
-            Some(newest) if number < 2.0 && !files.more => format!("{newest} is only on this VM ({size})"),
-            Some(newest) => format!("{newest} is only on this VM (+{} more{or_more}, {size})", number - 1.0),
-            None if number < 2.0 => format!("{number} file{or_more} that is only on this VM, {size}"),
-            None => format!("{number} files{or_more} that are only on this VM, {size}"),
+            Some(newest) => format!("{newest} is only on this VM ({others}{size})"),
+            None if number < 2.0 => format!("{least}{number} file that is only on this VM, {size}"),
+            None => format!("{least}{number} files that are only on this VM, {size}"),
         };
         self.page.paragraph(&lead, COLUMN + KIND, &text);
         let indent = " ".repeat(COLUMN + KIND);
@@ -277,6 +283,75 @@ in use     ✔ for 65 min. 60 min after the last of these ends, this VM may go.
 at risk    alice      2 kernels   analysis.ipynb
 "
         );
+    }
+
+    fn files(who: Option<&str>, newest: &[&str], value: f64, more: bool) -> RiskView {
+        let newest: Vec<String> = newest.iter().map(|p| (*p).to_owned()).collect();
+        RiskView {
+            kind: "files".to_owned(),
+            uid: who.map(|_| 1001),
+            who: who.map(str::to_owned),
+            value,
+            unit: "files".to_owned(),
+            what: newest.first().cloned(),
+            count: who.is_none().then_some(2),
+            files: Some(FilesView { bytes: 3 << 20, newest, more }),
+        }
+    }
+
+    #[test]
+    fn files_that_are_on_this_vm_only_are_named_and_their_owner_is_told_what_to_do() {
+        let person = Context { is_root: false, ..context() };
+        let said = |risk: RiskView, ctx: &Context, all: bool| {
+            let view = IdleView { sources: Vec::new(), keeps: Vec::new(), at_risk: vec![risk], ..fixtures::idle() };
+            let status = Status { idle: Some(view.clone()), ..fixtures::status() };
+            if all { render_idle(&status, &view, ctx) } else { super::super::render(&status, None, ctx) }
+        };
+        let both = ["~/notebooks/analysis.ipynb", "~/notebooks/b.csv"];
+        for (risk, ctx, all, says) in [
+            (
+                files(Some("alice"), &both, 3.0, false),
+                context(),
+                false,
+                "at risk    alice      ~/notebooks/analysis.ipynb is only on this VM (+2 more, 3 MiB)\n",
+            ),
+            (
+                files(Some("alice"), &both, 3.0, true),
+                context(),
+                true,
+                "is only on this VM (at least 2 more, 3 MiB)\n                      ~/notebooks/b.csv, too\n",
+            ),
+            (
+                files(Some("alice"), &both[..1], 1.0, false),
+                person.clone(),
+                false,
+                "at risk    alice      ~/notebooks/analysis.ipynb is only on this VM (3 MiB)\n\
+                 \x20                     To keep it: mv -n ~/notebooks/analysis.ipynb ~/notebooks/remote/\n",
+            ),
+            (
+                files(Some("alice"), &both, 2.0, false),
+                person.clone(),
+                false,
+                "Move what you need, for example: mv -n ~/notebooks/analysis.ipynb ~/notebooks/remote/\n",
+            ),
+            (
+                files(Some("alice"), &["~/a;rm -rf ~.ipynb"], 1.0, false),
+                person.clone(),
+                false,
+                "Move what you need to ~/notebooks/remote: that is there on every VM.\n",
+            ),
+            (
+                files(None, &[], 5.0, false),
+                person.clone(),
+                false,
+                "at risk    2 users    5 files that are only on this VM, 3 MiB\n",
+            ),
+        ] {
+            let text = said(risk, &ctx, all);
+            assert!(text.contains(says), "{text}\n{says}");
+        }
+        let evil = said(files(Some("alice"), &["~/a\u{1b}[2Jb\n\u{202e}"], 1.0, false), &person, true);
+        assert!(!evil.contains('\u{1b}') && !evil.contains('\u{202e}') && evil.contains("a\\u{1b}[2Jb\\n"), "{evil}");
     }
 
     #[test]
