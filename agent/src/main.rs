@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Command::Keep(arguments) => {
             Ok(cli::keep::run(&arguments, &Path::new(launcher::RUN).join("status/request.sock")))
         }
+        Command::Pool(arguments) => Ok(cli::pool::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Wait(arguments) => Ok(cli::wait::run(&arguments, &Path::new(launcher::RUN).join("status"))),
         Command::Workspace(WorkspaceCommand::Import(arguments)) => cli::import::run(&arguments, config),
         Command::Workspace(WorkspaceCommand::Identity(command)) => {

@@ -1,7 +1,7 @@
 //! The program's arguments: every command and option, with what each is. `main` acts on them, and the manual page and
 //! the completions of shells are made from them.
 
-use crate::cli::{idle, keep, status, wait};
+use crate::cli::{idle, keep, pool, status, wait};
 use crate::config;
 use crate::daemon::doctor::Style;
 use clap::{Args, Parser, Subcommand};
@@ -36,6 +36,9 @@ pub enum Command {
     Idle(idle::IdleArgs),
     /// Keeps this VM for you, for a time or while a command runs. Everybody sees that.
     Keep(keep::KeepArgs),
+    /// Shows every VM of the pool, whether it is used, and on which of them you are: exit 0, 1 not all could be read, 3
+    /// no agent runs.
+    Pool(pool::PoolArgs),
     /// What the agent would do now; touches nothing.
     Plan {
         /// As JSON.

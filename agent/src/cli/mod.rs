@@ -11,6 +11,7 @@ pub mod import;
 pub mod keep;
 pub mod log;
 pub mod machine;
+pub mod pool;
 pub mod seat;
 pub mod status;
 pub mod terminal;

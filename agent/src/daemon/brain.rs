@@ -6,6 +6,7 @@ use super::idle::Idle;
 use super::listener::Listener;
 use super::login::Waiters;
 use super::orders::{self, Kept, Orders};
+use super::pool::Pool;
 use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, Reply, Request};
@@ -85,6 +86,7 @@ struct Brain {
     client: Client,
     engine: Engine,
     scale_set: ScaleSet,
+    pool: Pool,
     listener: Option<Listener>,
     identity: Identity,
     since: Since,
@@ -120,6 +122,7 @@ mod files;
 mod idle;
 mod look;
 mod network;
+mod pool;
 mod scale_set;
 mod tell;
 
@@ -136,6 +139,7 @@ impl Brain {
             client,
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
             scale_set: ScaleSet::default(),
+            pool: Pool::default(),
             identity: Identity { host: host::name(), boot_id, started: SystemTime::now() },
             listener: None,
             since: Since::default(),
@@ -230,12 +234,17 @@ impl Brain {
                 if let Job::Sense { sense, .. } = job {
                     return self.sensed(sense, result, stuck);
                 }
-                let calm = job == Job::Probe && self.settled && self.engine.is_calm();
+                self.pool_answered(&job, &result);
+                let quiet = matches!(job, Job::Row { .. } | Job::Rows) && !stuck;
+                let calm = (quiet || job == Job::Probe) && self.settled && self.engine.is_calm();
                 self.engine.absorb(id, &job, result, stuck, boottime());
                 if matches!(job, Job::Survey { .. }) {
                     self.keep_files();
                 }
                 if calm && self.engine.is_calm() {
+                    if quiet {
+                        self.tend_pool();
+                    }
                     return;
                 }
             }
@@ -320,6 +329,7 @@ impl Brain {
                 {
                     files.ask(boottime());
                 }
+                let own = own.map(|own| self.with_elsewhere(own));
                 answer(reply, own.map_or_else(starting, Reply::Own));
                 // Whoever asks again shall see what is now. Nobody keeps the agent busy by asking.
                 self.asked = true;
@@ -355,6 +365,12 @@ impl Brain {
                 }
                 self.waiters.add(user, now, reply);
                 true
+            }
+            Request::Pool => {
+                let starting = || Reply::Error { error: "the agent is starting".to_owned() };
+                let view = self.pool_view(uid);
+                answer(reply, view.map_or_else(starting, |view| Reply::Pool(Box::new(view))));
+                false
             }
             Request::Keep { .. } | Request::EndKeep | Request::Samples { .. } => {
                 let (answered, look) = self.idle.answer(uid, request, &self.engine.settings.idle, boottime());
@@ -405,6 +421,7 @@ impl Brain {
             self.waiters.answer(status, &self.engine.users);
         }
         self.show_network();
+        self.tend_pool();
         self.looked = facts.now;
         let due = facts.now.saturating_add(self.engine.next_look(facts.now).min(PERIOD));
         self.last = Some((decision, due));
@@ -445,7 +462,8 @@ impl Brain {
         }
     }
 
-    fn start(&mut self, job: Job) {
+    /// Asks for a worker; whether that could be asked.
+    fn start(&mut self, job: Job) -> bool {
         // A message is a sign of life.
         self.told = Instant::now();
         match self.client.start(job.clone()) {
@@ -459,8 +477,12 @@ impl Brain {
                     record.link_begun();
                 }
                 self.engine.under_way.insert(id, job);
+                true
             }
-            Err(e) => tracing::warn!("no helper process could be asked for: {e}"),
+            Err(e) => {
+                tracing::warn!("no helper process could be asked for: {e}");
+                false
+            }
         }
     }
 }

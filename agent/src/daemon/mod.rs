@@ -14,6 +14,7 @@ pub mod listener;
 pub mod login;
 pub mod orders;
 pub mod plan;
+pub mod pool;
 pub mod quiet;
 pub mod report;
 pub mod request;

@@ -150,5 +150,5 @@ pub fn own(status: &Status, uid: u32) -> OwnView {
     let user = status.users.iter().find(|u| u.uid == uid).cloned();
     let mine = |p: &&ProblemView| user.as_ref().is_some_and(|u| p.problem.subject.as_deref() == Some(u.name.as_str()));
     let idle = status.idle.as_ref().map(|idle| crate::status::idle::own(idle, uid));
-    OwnView { problems: status.problems.iter().filter(mine).cloned().collect(), user, idle }
+    OwnView { problems: status.problems.iter().filter(mine).cloned().collect(), user, idle, elsewhere: Vec::new() }
 }

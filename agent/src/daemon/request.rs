@@ -1,6 +1,7 @@
 //! The request socket: one line of JSON from whoever is on the machine, one line back. The kernel says who asks
 //! (SO_PEERCRED, unix(7)). Anybody may connect, so everything is bounded: time, length, connections.
 
+use crate::pool::model::PoolView;
 use crate::status::model::OwnView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ pub enum Request {
     },
     /// End my keeps.
     EndKeep,
+    /// Which VMs are there, and where am I?
+    Pool,
     /// Samples of use after a time by the boot-time clock, for a recording: root's.
     Samples {
         /// The time, in seconds.
@@ -89,6 +92,8 @@ pub enum Reply {
         /// The samples, oldest first; there may be more.
         samples: Vec<crate::idle::model::Sample>,
     },
+    /// To [`Request::Pool`].
+    Pool(Box<PoolView>),
     /// What was asked makes no sense.
     Error {
         /// Why.

@@ -206,6 +206,11 @@ impl ScaleSet {
         self.due.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
 
+    /// Whether it is known what Azure calls this VM, or that nobody will say.
+    pub fn knows_name(&self, settings: &Settings) -> bool {
+        settings.enabled == Enabled::Off || self.place.place().is_some()
+    }
+
     /// The VM, for the status; its host name where nothing better is known.
     pub fn node(&self, host: &str) -> NodeView {
         let node = self.place.place().and_then(Place::node);

@@ -14,5 +14,6 @@ pub mod nfs;
 pub mod observe;
 pub mod old;
 pub mod options;
+pub mod own;
 pub mod repair;
 pub mod vault;

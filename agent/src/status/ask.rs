@@ -2,8 +2,10 @@
 //! and reading, and an answer is never larger than its bound.
 
 use super::model::OwnView;
+use crate::pool::model::PoolView;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use serde::de::DeserializeOwned;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
@@ -14,6 +16,8 @@ use std::time::{Duration, Instant};
 pub const DEADLINE: Duration = Duration::from_millis(200);
 /// Largest answer, in bytes.
 pub const LARGEST: usize = 64 << 10;
+/// Largest answer about the pool: that of a thousand VMs is a tenth of it.
+const LARGEST_POOL: usize = 8 << 20;
 
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,16 +40,26 @@ pub fn is_there(socket: &Path) -> Asked<()> {
 
 /// What the agent says of the user who asks; the kernel tells it who that is.
 pub fn own(socket: &Path, deadline: Duration) -> Asked<OwnView> {
+    ask(socket, "{\"request\":\"self\"}", LARGEST, deadline)
+}
+
+/// What the agent knows of the pool, for the user who asks.
+pub fn pool(socket: &Path, deadline: Duration) -> Asked<PoolView> {
+    ask(socket, "{\"request\":\"pool\"}", LARGEST_POOL, deadline)
+}
+
+/// Asks a question, a line of JSON, of which the answer is at most so large.
+fn ask<T: DeserializeOwned>(socket: &Path, question: &str, largest: usize, deadline: Duration) -> Asked<T> {
     let until = Instant::now() + deadline;
     let stream = match reach(socket, until) {
         Ok(stream) => stream,
         Err(error) => return failed(&error),
     };
     // Once somebody listened an agent is there, whatever becomes of the question.
-    match exchange(stream, b"{\"request\":\"self\"}\n", until) {
+    match exchange(stream, format!("{question}\n").as_bytes(), largest, until) {
         Ok(line) => match serde_json::from_slice(&line) {
             Ok(view) => Asked::Answer(view),
-            Err(error) => Asked::NoAnswer(format!("the answer cannot be read: {error}")),
+            Err(error) => Asked::NoAnswer(said(&line).unwrap_or(format!("the answer cannot be read: {error}"))),
         },
         Err(error) => Asked::NoAnswer(error.to_string()),
     }
@@ -57,7 +71,13 @@ pub fn own(socket: &Path, deadline: Duration) -> Asked<OwnView> {
 /// When it is not told, or does not answer in time.
 pub fn tell(socket: &Path, question: &str, deadline: Duration) -> io::Result<()> {
     let until = Instant::now() + deadline;
-    exchange(reach(socket, until)?, format!("{question}\n").as_bytes(), until).map(drop)
+    exchange(reach(socket, until)?, format!("{question}\n").as_bytes(), LARGEST, until).map(drop)
+}
+
+/// Why the agent does not answer, if that is what it says.
+fn said(line: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(line).ok()?;
+    answer.get("error")?.as_str().map(str::to_owned)
 }
 
 fn failed<T>(error: &io::Error) -> Asked<T> {
@@ -84,7 +104,7 @@ fn reach(path: &Path, until: Instant) -> io::Result<UnixStream> {
 }
 
 /// Sends one line and gets one back, without its end.
-fn exchange(mut stream: UnixStream, question: &[u8], until: Instant) -> io::Result<Vec<u8>> {
+fn exchange(mut stream: UnixStream, question: &[u8], largest: usize, until: Instant) -> io::Result<Vec<u8>> {
     let mut unsent = question;
     while !unsent.is_empty() {
         match stream.write(unsent) {
@@ -105,7 +125,7 @@ fn exchange(mut stream: UnixStream, question: &[u8], until: Instant) -> io::Resu
             Ok(read) => {
                 let end = chunk[..read].iter().position(|byte| *byte == b'\n');
                 answer.extend_from_slice(&chunk[..end.unwrap_or(read)]);
-                if answer.len() > LARGEST {
+                if answer.len() > largest {
                     return Err(io::Error::other("the answer is too large"));
                 }
                 if end.is_some() {
@@ -174,7 +194,12 @@ mod tests {
 
     #[test]
     fn asks_and_is_told() {
-        let view = OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new(), idle: None };
+        let view = OwnView {
+            user: Some(user("alice", 1001, UserState::Ready)),
+            problems: Vec::new(),
+            idle: None,
+            elsewhere: Vec::new(),
+        };
         let answer = format!("{}\n", serde_json::to_string(&view).unwrap());
         let (_dir, path) = agent(move |mut stream| {
             assert_eq!(question(&mut stream), r#"{"request":"self"}"#);

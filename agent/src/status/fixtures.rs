@@ -178,7 +178,7 @@ pub(crate) fn listen(dir: &Path, own: OwnView) {
 
 /// Nobody in particular.
 pub(crate) fn nobody() -> OwnView {
-    OwnView { user: None, problems: Vec::new(), idle: None }
+    OwnView { user: None, problems: Vec::new(), idle: None, elsewhere: Vec::new() }
 }
 
 /// Evidence that somebody uses the VM now.

@@ -33,6 +33,16 @@ pub fn health(
     }
 }
 
+/// The word, as in the status.
+pub fn name(health: Health) -> &'static str {
+    match health {
+        Health::Unconfigured => "unconfigured",
+        Health::Starting => "starting",
+        Health::Ready => "ready",
+        Health::Degraded => "degraded",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::problem;

@@ -1,6 +1,7 @@
 //! The status as metrics: text that is both OpenMetrics 1.0 and Prometheus' older format. No user's name, no file and
 //! nothing that a user wrote is in it.
 
+use super::health::name;
 use super::model::{Health, ShareState, Status};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +12,7 @@ pub fn metrics(status: &Status) -> String {
     let version = label("version", &status.agent.version);
     page.family("build_info", "", "The agent's version.", &[(version, Some(1.0))]);
     let healths = [Health::Unconfigured, Health::Starting, Health::Ready, Health::Degraded];
-    let health = healths.map(|h| (label("state", health_name(h)), Some(f64::from(status.health == h))));
+    let health = healths.map(|h| (label("state", name(h)), Some(f64::from(status.health == h))));
     page.family("health", "", "Which state the agent is in: 1 for that one.", &health);
     let took = status.agent.pass_ms / 1000.0;
     page.one("pass_duration_seconds", "seconds", "How long the last look at everything took.", Some(took));
@@ -82,15 +83,6 @@ fn label(name: &str, value: &str) -> String {
 /// Exact up to 2^53, which no count here reaches.
 fn count(number: u64) -> f64 {
     number as f64
-}
-
-fn health_name(health: Health) -> &'static str {
-    match health {
-        Health::Unconfigured => "unconfigured",
-        Health::Starting => "starting",
-        Health::Ready => "ready",
-        Health::Degraded => "degraded",
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod look;
 pub mod metrics;
 pub mod model;
 mod page;
+pub mod pool;
 pub mod public;
 pub mod publish;
 pub mod read;

@@ -240,6 +240,9 @@ pub struct OwnView {
     /// Their own part in the use of the VM.
     #[serde(default)]
     pub idle: Option<super::idle::OwnIdle>,
+    /// The other VMs of the pool on which they are, too, as far as is known.
+    #[serde(default)]
+    pub elsewhere: Vec<String>,
 }
 
 #[cfg(test)]

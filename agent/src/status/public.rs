@@ -162,15 +162,22 @@ mod tests {
     fn ones_own_problem_is_not_counted_twice() {
         let mut status = fixtures::degraded();
         status.problems.push(occupied("zoe"));
-        let own =
-            OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")], idle: None };
+        let own = OwnView {
+            user: Some(user("bob", 1002, UserState::Problem)),
+            problems: vec![occupied("bob")],
+            idle: None,
+            elsewhere: Vec::new(),
+        };
         let mine = with_own(&public(&status), &own);
         assert_eq!(mine.users.len(), 1);
         assert_eq!(mine.problems[0], occupied("bob"));
         assert_eq!(mine.problems[1].problem.summary, "One user: workspace.link-occupied.");
         let alone = with_own(&public(&fixtures::degraded()), &own);
         assert_eq!(alone.problems, [occupied("bob")]);
-        let nobody = with_own(&public(&status), &OwnView { user: None, problems: Vec::new(), idle: None });
+        let nobody = with_own(
+            &public(&status),
+            &OwnView { user: None, problems: Vec::new(), idle: None, elsewhere: Vec::new() },
+        );
         assert_eq!(nobody.problems[0].count, Some(2));
     }
 

@@ -156,6 +156,24 @@ impl View<'_> {
             let lead = if number == 0 { lead.clone() } else { heading("") };
             self.problem(&lead, COLUMN, problem, None);
         }
+        if let Some(own) = own.filter(|own| !own.elsewhere.is_empty()) {
+            self.elsewhere(&own.elsewhere);
+        }
+    }
+
+    /// What somebody must know who is on several VMs at once: on SMB no lock reaches from one to the other.
+    fn elsewhere(&mut self, nodes: &[String]) {
+        let indent = COLUMN + BEHIND_MARK;
+        let more = if nodes.len() > MOST_EVENTS { ", …" } else { "" };
+        let names = nodes.iter().take(MOST_EVENTS).map(|node| self.page.clean(node)).collect::<Vec<_>>().join(", ");
+        let text = match self.status.share.kind {
+            Some(Kind::Smb) => format!(
+                "You are on {names}{more} too. Files are not locked from VM to VM: open a notebook or database on one only."
+            ),
+            _ => format!("You are on {names}{more} too. Open a notebook on one of them only."),
+        };
+        let text = self.page.clean(&text);
+        self.page.paragraph(&format!("{}{} ", heading(""), self.page.mark(Mark::Note)), indent, &text);
     }
 
     /// What was kept when the VM before this one went.

@@ -6,6 +6,7 @@ use super::vouch;
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
 use crate::idle::observe::sense;
+use crate::pool::act as pool;
 use crate::scale_set::act as scale_set;
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
@@ -244,6 +245,11 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             examine(what, settings.share.as_ref(), &settings.workspace.directory).map(Answer::Examined)
         }
         Job::Sense { sense, humans } => Ok(Answer::Sensed(sense::look(*sense, &settings.idle, humans))),
+        Job::Row { row, present, before, sweep } => {
+            let owners = configured()?.kind() != Kind::Smb;
+            pool::write(row, present, before.as_deref(), *sweep, owners).map(done)
+        }
+        Job::Rows => pool::gather(configured()?.kind() != Kind::Smb).map(Answer::Rows),
         Job::ScaleSet(ask) => Ok(Answer::ScaleSet(Box::new(scale_set::perform(ask, &settings.scale_set)))),
     }
 }

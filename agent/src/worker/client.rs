@@ -227,6 +227,7 @@ fn attempt_of(job: &Job) -> Attempt {
             Attempt::Directory
         }
         Job::Rescue { .. } | Job::LastTime { .. } => Attempt::Directory,
+        Job::Row { .. } | Job::Rows => Attempt::Directory,
         Job::ReadAhead { .. } => Attempt::Mount,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,

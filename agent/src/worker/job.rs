@@ -2,6 +2,7 @@
 
 use crate::idle::model::{Seen, Source};
 use crate::idle::observe::sense::{Humans, Sense};
+use crate::pool::model::{Gathered, Row};
 use crate::scale_set;
 use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
@@ -191,6 +192,19 @@ pub enum Job {
         /// Whose use counts.
         humans: Humans,
     },
+    /// Write this VM's row for the others of the pool.
+    Row {
+        /// The row, without its marks.
+        row: Box<Row>,
+        /// The directories of those who are here.
+        present: Vec<String>,
+        /// A name that this VM had before.
+        before: Option<String>,
+        /// Remove what nobody renewed for long, too.
+        sweep: bool,
+    },
+    /// Read the rows of all VMs.
+    Rows,
 }
 
 /// As whom a job is done.
@@ -233,6 +247,8 @@ impl Job {
             Job::Examine { .. } => "doctor".to_owned(),
             Job::ScaleSet(ask) => format!("scale-set:{}", ask.name()),
             Job::Sense { sense, .. } => format!("sense:{}", sense.name()),
+            Job::Row { .. } => "row".to_owned(),
+            Job::Rows => "rows".to_owned(),
         }
     }
 
@@ -283,6 +299,7 @@ impl Job {
             Job::Examine { .. } => c"dsvm:doctor",
             Job::ScaleSet(_) => c"dsvm:azure",
             Job::Sense { .. } => c"dsvm:sense",
+            Job::Row { .. } | Job::Rows => c"dsvm:pool",
         }
     }
 
@@ -313,6 +330,8 @@ impl Job {
             Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
             Job::ScaleSet(ask) => ask.deadline().as_secs(),
             Job::Sense { sense, .. } => sense.deadline().as_secs(),
+            // Reading ends by itself some time before that.
+            Job::Row { .. } | Job::Rows => 20,
         })
     }
 
@@ -358,7 +377,9 @@ impl Job {
             },
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
             Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
-            Job::Ledger { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),
+            // The share's root may be somebody else's, where it is a local directory.
+            Job::Ledger { .. } | Job::Row { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),
+            Job::Rows => Privilege::Root(CapabilitySet::DAC_READ_SEARCH),
             // sysfs belongs to root: being root is enough.
             Job::ReadAhead { .. } => Privilege::Root(CapabilitySet::empty()),
             Job::Link { person, .. } | Job::OwnDirectory { person, .. } => Privilege::User(person.clone()),
@@ -403,13 +424,13 @@ impl Job {
 
     /// Whether its answer may be longer than what a socket takes before somebody reads (200 KiB, unix(7)).
     pub fn answers_at_length(&self) -> bool {
-        matches!(self, Job::Accounts { .. })
+        matches!(self, Job::Accounts { .. } | Job::Rows)
     }
 
     /// Whether the job only looks: a plan may run it.
     pub fn only_looks(&self) -> bool {
         match self {
-            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => true,
+            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe | Job::Rows => true,
             // Into memory of root's, where it is fetched again in time anyway.
             Job::FetchKeys => true,
             // The trial mounts the share where nobody sees it, and lets it go.
@@ -465,6 +486,8 @@ pub enum Answer {
     LastTime(Option<Box<Last>>),
     /// What Azure said.
     ScaleSet(Box<Result<scale_set::act::Told, scale_set::model::Failure>>),
+    /// The rows of all VMs, as they were read.
+    Rows(Gathered),
     /// It failed.
     Failed(Failure),
 }

@@ -53,8 +53,12 @@ fn exit_codes_follow_the_health() {
 fn root_sees_who_and_others_see_themselves() {
     let dir = tempfile::tempdir().unwrap();
     publish(dir.path(), &fixtures::degraded()).unwrap();
-    let own =
-        OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")], idle: None };
+    let own = OwnView {
+        user: Some(user("bob", 1002, UserState::Problem)),
+        problems: vec![occupied("bob")],
+        idle: None,
+        elsewhere: Vec::new(),
+    };
     listen(dir.path(), own);
     let (_, out, _) = shown(&PLAIN, &seat(dir.path(), true));
     assert!(out.contains("\n  bob      ! ~/notebooks/remote is bob's own directory"), "{out}");

@@ -183,7 +183,15 @@ fn an_agent_that_comes_while_waiting_counts() {
 fn a_user_waits_for_themselves_only() {
     let dir = tempfile::tempdir().unwrap();
     publish_for_others(dir.path(), &fixtures::status());
-    listen(dir.path(), OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new(), idle: None });
+    listen(
+        dir.path(),
+        OwnView {
+            user: Some(user("alice", 1001, UserState::Ready)),
+            problems: Vec::new(),
+            idle: None,
+            elsewhere: Vec::new(),
+        },
+    );
     assert_eq!(waited("--for user:alice", dir.path(), false, &|_| {}).0, READY);
     assert_eq!(waited("--for ready", dir.path(), false, &|_| {}).0, READY);
     let (code, out, err, time) = waited("--for user:bob", dir.path(), false, &|_| {});
@@ -197,8 +205,12 @@ fn a_users_own_problem_is_named() {
     let mut status = fixtures::degraded();
     status.problems.insert(0, problem("share.nearly-full", None));
     publish_for_others(dir.path(), &status);
-    let own =
-        OwnView { user: Some(user("alice", 1001, UserState::Problem)), problems: vec![occupied("alice")], idle: None };
+    let own = OwnView {
+        user: Some(user("alice", 1001, UserState::Problem)),
+        problems: vec![occupied("alice")],
+        idle: None,
+        elsewhere: Vec::new(),
+    };
     listen(dir.path(), own);
     let (code, _, err, _) = waited("--for user:alice --timeout 1s", dir.path(), false, &|_| {});
     assert_eq!(code, DEGRADED);

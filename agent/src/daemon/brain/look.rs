@@ -67,11 +67,14 @@ impl Brain {
         match self.last.as_ref().and_then(|(last, _)| self.engine.only_probes(last, now)) {
             Some(steps) => {
                 let jobs: Vec<Job> = steps.iter().filter_map(|s| self.engine.job(s, &(0..=0), true)).collect();
-                jobs.into_iter().for_each(|job| self.start(job));
+                for job in jobs {
+                    self.start(job);
+                }
             }
             None => self.look_after(Duration::ZERO),
         }
         self.tend_scale_set();
+        self.tend_pool();
         self.say_alive();
     }
 
@@ -86,7 +89,7 @@ impl Brain {
         let now = boottime();
         let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
         let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
-        let own = self.idle_due(now).min(self.scale_set_due());
+        let own = self.idle_due(now).min(self.scale_set_due()).min(self.pool.next_look(now));
         let pause = presence.min(due).min(self.engine.next_probe(now)).min(own);
         let waiters = self.waiters.soonest().into_iter();
         waiters.chain(self.look_at).fold(at + pause, Instant::min)

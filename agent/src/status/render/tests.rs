@@ -62,9 +62,18 @@ users      ✔ 4 ready   ✘ 1 needs attention   … 2 not yet
 #[test]
 fn degraded_for_others() {
     let status = public(&fixtures::degraded());
-    let alice = OwnView { user: Some(user("alice", 1001, UserState::Ready)), problems: Vec::new(), idle: None };
-    let bob =
-        OwnView { user: Some(user("bob", 1002, UserState::Problem)), problems: vec![occupied("bob")], idle: None };
+    let alice = OwnView {
+        user: Some(user("alice", 1001, UserState::Ready)),
+        problems: Vec::new(),
+        idle: None,
+        elsewhere: Vec::new(),
+    };
+    let bob = OwnView {
+        user: Some(user("bob", 1002, UserState::Problem)),
+        problems: vec![occupied("bob")],
+        idle: None,
+        elsewhere: Vec::new(),
+    };
     shows(
         &status,
         Some(&alice),
@@ -101,7 +110,7 @@ users      ✔ 4 ready   ✘ 1 needs attention
     );
     shows(
         &status,
-        Some(&OwnView { user: None, problems: Vec::new(), idle: None }),
+        Some(&OwnView { user: None, problems: Vec::new(), idle: None, elsewhere: Vec::new() }),
         &person(),
         "\
 dsvm-agent 0.1.0 on dsvmpool_7 · up 3 h 12 min · looked 4 s ago
@@ -200,7 +209,12 @@ users      … 4 not yet
            not yet: alice, bob, carol, dave
 ",
     );
-    let own = OwnView { user: Some(user("bob", 1002, UserState::Pending)), problems: Vec::new(), idle: None };
+    let own = OwnView {
+        user: Some(user("bob", 1002, UserState::Pending)),
+        problems: Vec::new(),
+        idle: None,
+        elsewhere: Vec::new(),
+    };
     shows(&public(&status), Some(&own), &person(), "\
 dsvm-agent 0.1.0 on dsvmpool_7 · up 3 h 12 min · looked 4 s ago
 share      … being mounted for 4 min   //contosods.file.core.windows.net/dsvmshare (SMB)
@@ -393,7 +407,7 @@ proptest! {
         width in proptest::option::of(0_usize..200), symbols: bool, unicode: bool, is_root: bool,
         home in proptest::option::of(wild()),
     ) {
-        let own = own.map(|(user, problems)| OwnView { user, problems, idle: None });
+        let own = own.map(|(user, problems)| OwnView { user, problems, idle: None, elsewhere: Vec::new() });
         let ctx = Context { width, symbols, unicode, is_root, home, ..root() };
         let text = render(&status, own.as_ref(), &ctx);
         prop_assert!(text.ends_with('\n'));
@@ -406,4 +420,19 @@ proptest! {
         let _ = super::super::sentence::sentence(&status);
         let _ = public(&status);
     }
+}
+
+#[test]
+fn whoever_is_on_two_vms_reads_that_no_lock_reaches_across() {
+    let mut own = OwnView {
+        user: Some(user("alice", 1001, UserState::Ready)),
+        problems: Vec::new(),
+        idle: None,
+        elsewhere: vec!["dsvmpool_3".to_owned(), "e\u{1b}[2J".to_owned()],
+    };
+    let status = public(&fixtures::status());
+    let text = render(&status, Some(&own), &person());
+    assert!(text.contains("You are on dsvmpool_3, e\\u{1b}[2J too. Files are not locked from VM to VM"), "{text}");
+    own.elsewhere.clear();
+    assert!(!render(&status, Some(&own), &person()).contains("You are on"));
 }

@@ -1,6 +1,7 @@
 //! The ledger on the share, through descriptors below its verified root.
 
-use super::{Entry, Holder, OWN, Recorded, Verdict, judge, read_record, record_name};
+use super::{Entry, Holder, Recorded, Verdict, judge, read_record, record_name};
+use crate::share::own;
 use crate::sys::clock::rfc3339;
 use crate::sys::{open, random};
 use crate::workspace::model::Directory;
@@ -32,27 +33,10 @@ impl Ledger {
     /// # Errors
     /// As of the calls; `EPERM` for one that others could have written in, `ELOOP` or `ENOTDIR` for what is none.
     pub fn open(root: impl AsFd, owners: bool, make: bool) -> Result<Option<Self>, Errno> {
-        let private = Mode::from(0o700);
-        let identities = Path::new(OWN).join("identities");
-        let opened = |path: &Path| match make {
-            true => open::make_below(root.as_fd(), path, private).map(|(fd, _)| Some(fd)),
-            false => match open::below(root.as_fd(), path) {
-                Err(Errno::NOENT) => Ok(None),
-                other => other.map(Some),
-            },
-        };
-        for path in [Path::new(OWN), identities.as_path()] {
-            let Some(fd) = opened(path)? else { return Ok(None) };
-            let stat = rustix::fs::fstat(&fd)?;
-            // On SMB the agent's own mount shows everything as root's alone; what a server keeps is not known here.
-            if owners && (stat.st_uid != 0 || stat.st_mode & 0o077 != 0) {
-                return Err(Errno::PERM);
-            }
-        }
-        let Some(base) = opened(&identities)? else { return Ok(None) };
+        let Some(base) = own::open(root, owners, "identities", make)? else { return Ok(None) };
         if make {
             for part in PARTS {
-                open::make_below(&base, Path::new(part), private)?;
+                open::make_below(&base, Path::new(part), Mode::from(0o700))?;
             }
         }
         let node = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -24,14 +24,12 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use crate::share::own::OWN;
 pub use ledger::Ledger;
 pub use task::{Line, Shown, Task, perform};
 
 use super::model::Directory;
 use serde::{Deserialize, Serialize};
-
-/// The agent's own directory at the share's root. No user's directory is ever it.
-pub const OWN: &str = ".dsvm-agent";
 
 /// Since when something is recorded, and from which VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
