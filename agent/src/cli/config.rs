@@ -111,6 +111,9 @@ pub fn render(settings: &Settings, places: &Places) -> String {
     page.line("linger", &duration(workspace.linger));
     render_idle(&mut page, &settings.idle);
     render_scale_set(&mut page, &settings.scale_set);
+    page.section("status");
+    let textfile = settings.status.textfile.as_deref().map(Path::to_string_lossy).unwrap_or_default();
+    page.line("textfile", &quoted(&textfile));
     page.text
 }
 

@@ -1,7 +1,7 @@
 //! What `config check` and `config show` write.
 
 use super::*;
-use crate::config::settings::{Directory, Hub, Idle, Nfs, Smb, Source, Stretch, Tuning, Workspace};
+use crate::config::settings::{Directory, Hub, Idle, Nfs, Smb, Source, Status, Stretch, Tuning, Workspace};
 use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;
@@ -143,6 +143,9 @@ listen      = \"\"                                             # default
 metadata    = \"http://169.254.169.254\"                       # default
 resource_manager = \"\"                                        # default
 monitor     = \"\"                                             # default
+
+[status]
+textfile    = \"\"                                             # default
 ";
     assert_eq!(text, expected);
 }
@@ -212,12 +215,10 @@ fn settings() -> impl Strategy<Value = Settings> {
             mount: if always { MountWhen::Always } else { MountWhen::OnPresence },
             linger: Duration::new(seconds, nanos),
         });
-    (prop::option::of(share), workspace, idle(), scale_set()).prop_map(|(share, workspace, idle, scale_set)| Settings {
-        share,
-        workspace,
-        idle,
-        scale_set,
-    })
+    let textfile = prop::option::of("/[a-z\"]{1,8}/[a-z]{1,8}\\.prom");
+    let status = textfile.prop_map(|file| Status { textfile: file.map(Into::into) });
+    (prop::option::of(share), workspace, idle(), scale_set(), status)
+        .prop_map(|(share, workspace, idle, scale_set, status)| Settings { share, workspace, idle, scale_set, status })
 }
 
 fn idle() -> impl Strategy<Value = Idle> {

@@ -1,10 +1,11 @@
 //! `dsvm-agent doctor`: for root by workers, for others as far as they may look.
 
 use super::terminal::Terminal;
+use crate::config::settings::Enabled;
 use crate::config::{self, Trust};
 use crate::daemon::doctor::{Style, agent, ahead, print};
 use crate::problem::Problem;
-use crate::share::doctor::{Configuration, Seen, examine, judge};
+use crate::share::doctor::{Configuration, Seen, examine, judge, metadata};
 use crate::share::model::{Attempt, Failure};
 use crate::share::observe::mounted;
 use crate::sys::{clock, mountinfo};
@@ -27,6 +28,14 @@ pub fn style(json: bool) -> Style {
 /// In words, when nothing can be looked at.
 pub fn look(path: &Path, style: Style) -> Result<u8, String> {
     let mut seen = Seen::new(false, configuration(path), agent()?);
+    if let Configuration::Good { settings, .. } = &seen.configuration
+        && settings.scale_set.enabled != Enabled::Off
+        && let Some((address, port)) = metadata::address(&settings.scale_set.metadata)
+    {
+        let open = within(Attempt::Connect, move || examine::connect(address, port).map(|(_, ms)| ms));
+        // Who it is that gets around it is root's to know.
+        seen.metadata = metadata::access(None, &open, "");
+    }
     let share = match &seen.configuration {
         Configuration::Good { settings, .. } => settings.share.clone(),
         _ => None,

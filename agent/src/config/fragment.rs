@@ -149,6 +149,8 @@ keys! {
     "scale_set.endpoints.resource_manager" => endpoints_resource_manager: String,
     /// Monitor's ingestion of metrics.
     "scale_set.endpoints.monitor" => endpoints_monitor: String,
+    /// Where metrics are written.
+    "status.textfile" => status_textfile: String,
 }
 
 /// What is needed and gathered while one file is read.

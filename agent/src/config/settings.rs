@@ -17,6 +17,8 @@ pub struct Settings {
     pub idle: Idle,
     /// The scale set that this VM belongs to.
     pub scale_set: ScaleSet,
+    /// What is told of the VM, and where.
+    pub status: Status,
 }
 
 /// Where the share is and where users see it.
@@ -312,6 +314,13 @@ impl Default for ScaleSet {
             monitor: None,
         }
     }
+}
+
+/// `[status]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// The file that metrics are written to; nowhere when absent. Absolute, and its name ends with `.prom`.
+    pub textfile: Option<PathBuf>,
 }
 
 /// The kind of a share.

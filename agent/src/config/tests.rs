@@ -106,6 +106,9 @@ listen    = "0.0.0.0:9460"
 metadata         = "http://127.0.0.1:8169"
 resource_manager = "https://management.usgovcloudapi.net"
 monitor          = ""
+
+[status]
+textfile = "/var/lib/prometheus/node-exporter/dsvm.prom"
 "#;
     let dir = directory(&[("agent.toml", text)]);
     let loaded = load_from(&dir).unwrap();
@@ -130,6 +133,8 @@ monitor          = ""
     assert_eq!(scale_set.resource_manager.unwrap().host(), "management.usgovcloudapi.net");
     assert_eq!(scale_set.monitor, None);
     assert_eq!(scale_set.listen, "0.0.0.0:9460".parse().ok());
+    let textfile = loaded.settings.status.textfile;
+    assert_eq!(textfile.as_deref(), Some(Path::new("/var/lib/prometheus/node-exporter/dsvm.prom")));
 
     let idle = loaded.settings.idle;
     let seconds = |d: Duration| d.as_secs();

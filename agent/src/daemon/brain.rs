@@ -11,6 +11,7 @@ use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, Reply, Request};
 use super::scale_set::ScaleSet;
+use super::textfile::Textfile;
 use super::trigger::{self, Trigger};
 use crate::config::{self, Seal};
 use crate::share::observe::short;
@@ -87,6 +88,7 @@ struct Brain {
     engine: Engine,
     scale_set: ScaleSet,
     pool: Pool,
+    textfile: Textfile,
     listener: Option<Listener>,
     identity: Identity,
     since: Since,
@@ -125,6 +127,7 @@ mod network;
 mod pool;
 mod scale_set;
 mod tell;
+mod textfile;
 
 impl Brain {
     fn new(config: &Path, client: Client, mode: Mode) -> Self {
@@ -140,6 +143,7 @@ impl Brain {
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
             scale_set: ScaleSet::default(),
             pool: Pool::default(),
+            textfile: Textfile::default(),
             identity: Identity { host: host::name(), boot_id, started: SystemTime::now() },
             listener: None,
             since: Since::default(),
@@ -235,7 +239,8 @@ impl Brain {
                     return self.sensed(sense, result, stuck);
                 }
                 self.pool_answered(&job, &result);
-                let quiet = matches!(job, Job::Row { .. } | Job::Rows) && !stuck;
+                let told = self.textfile_answered(&job, &result);
+                let quiet = matches!(job, Job::Row { .. } | Job::Rows | Job::Textfile { .. }) && !stuck && !told;
                 let calm = (quiet || job == Job::Probe) && self.settled && self.engine.is_calm();
                 self.engine.absorb(id, &job, result, stuck, boottime());
                 if matches!(job, Job::Survey { .. }) {
@@ -394,6 +399,7 @@ impl Brain {
         decision.problems.extend(self.idle.problems());
         self.tend_scale_set();
         decision.problems.extend(self.scale_set_problems().into_iter().chain(self.open_listener()));
+        decision.problems.extend(self.textfile_problem());
         self.number += 1;
         // A cloned VM gets its own name while the agent may be there already.
         self.identity.host = host::name();
@@ -422,6 +428,7 @@ impl Brain {
         }
         self.show_network();
         self.tend_pool();
+        self.tend_textfile();
         self.looked = facts.now;
         let due = facts.now.saturating_add(self.engine.next_look(facts.now).min(PERIOD));
         self.last = Some((decision, due));

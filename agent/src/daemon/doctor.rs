@@ -1,10 +1,11 @@
 //! `doctor`: looks at everything that a working share needs, one worker after the other, whether an agent runs or not.
 
 use super::orders;
+use crate::config::settings::Enabled;
 use crate::config::{self, Trust};
 use crate::problem::Problem;
 use crate::share::decide::SILENT;
-use crate::share::doctor::{Agent, Configuration, Examine, Examined, Report, Seen, examine, judge};
+use crate::share::doctor::{Agent, Configuration, Examine, Examined, Report, Seen, examine, judge, metadata};
 use crate::share::model::{Attempt, Failure};
 use crate::share::observe::mounted;
 use crate::status::age::{Moment, age};
@@ -137,6 +138,18 @@ impl Looker {
     async fn look(&mut self, seen: &mut Seen) -> Result<(), String> {
         use crate::config::settings::Kind;
         let Configuration::Good { settings, .. } = &seen.configuration else { return Ok(()) };
+        if settings.scale_set.enabled != Enabled::Off
+            && let Some((address, port)) = metadata::address(&settings.scale_set.metadata)
+        {
+            let agent = self.open(Examine::Port { address, port }).await?.is_ok();
+            // Where not even the agent is answered, a stranger need not wait for the same.
+            if agent {
+                let stranger = self.open(Examine::Stranger { address, port }).await?;
+                let group = std::fs::read_to_string("/etc/group").unwrap_or_default();
+                seen.metadata = metadata::access(Some(agent), &stranger, &group);
+            }
+        }
+        let Configuration::Good { settings, .. } = &seen.configuration else { return Ok(()) };
         let Some(share) = settings.share.clone() else { return Ok(()) };
         let kind = share.kind();
         seen.synchronised = clock::is_synchronised();
@@ -195,10 +208,7 @@ impl Looker {
             _ => Err(odd()),
         });
         for address in name.iter().flatten().take(ADDRESSES) {
-            let open = self.ask(Examine::Port { address: *address, port }).await?.and_then(|e| match e {
-                Examined::Open { ms } => Ok(ms),
-                _ => Err(odd()),
-            });
+            let open = self.open(Examine::Port { address: *address, port }).await?;
             seen.ports.push((*address, open));
         }
         seen.addresses = Some(name);
@@ -212,6 +222,14 @@ impl Looker {
             seen.greeting = Some(greeting);
         }
         Ok(open)
+    }
+
+    /// Whether a port is open, and how long that took.
+    async fn open(&mut self, what: Examine) -> Result<Result<f64, Failure>, String> {
+        Ok(self.ask(what).await?.and_then(|examined| match examined {
+            Examined::Open { ms } => Ok(ms),
+            _ => Err(odd()),
+        }))
     }
 
     async fn ask(&mut self, what: Examine) -> Result<Result<Examined, Failure>, String> {

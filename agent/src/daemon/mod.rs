@@ -22,4 +22,5 @@ pub mod scale_set;
 pub mod senses;
 mod share;
 pub mod stuck;
+pub mod textfile;
 pub mod trigger;

@@ -219,6 +219,10 @@ problems! {
         "Give the VM's identity the role \"Monitoring Metrics Publisher\" on the scale set, and let it reach \
          https://REGION.monitoring.azure.com.";
 
+    "agent.textfile":
+        "The file for metrics, [status] textfile, cannot be written.";
+        "Its directory, and those above it, must be there and be root's or the exporter's, mode 0755, with no link on the way. \
+         It is tried again by itself.";
     "agent.helper-failed":
         "A helper process of the agent failed.";
         "It is tried again by itself. If it lasts: sudo journalctl -u dsvm-agent";

@@ -23,3 +23,4 @@ pub mod publish;
 pub mod read;
 pub mod render;
 pub mod sentence;
+pub mod textfile;

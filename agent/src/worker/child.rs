@@ -12,6 +12,7 @@ use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
 use crate::share::{old, repair};
+use crate::status::textfile;
 use crate::sys::clock::{boot_id, boottime, rfc3339};
 use crate::sys::process;
 use crate::workspace::model::Person;
@@ -21,6 +22,11 @@ use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
 use std::path::{Component, Path};
 use std::time::{Duration, SystemTime};
+
+/// The user nobody, who owns nothing.
+const NOBODY: u32 = 65534;
+/// The group of nobody: what is written for everybody needs none.
+const NOGROUP: u32 = 65534;
 
 /// How often a long job says how far it is.
 const TELL: Duration = Duration::from_millis(200);
@@ -54,6 +60,10 @@ pub fn run(config: &Path) -> Result<(), String> {
             Ok(()) => Answer::Done,
             Err(failure) => Answer::Failed(failure),
         },
+        Ok(settings) if let Job::Textfile { text } = &job => match write_metrics(&settings, text, parent) {
+            Ok(()) => Answer::Done,
+            Err(failure) => Answer::Failed(failure),
+        },
         Ok(settings) => perform(&job, &settings, root),
         Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
     };
@@ -73,6 +83,8 @@ fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Se
         // A user's own command has nothing to give up, and gets nothing.
         Privilege::Nobody if !me.is_root() => keep(CapabilitySet::empty()),
         Privilege::User(person) if !me.is_root() && me.as_raw() == person.uid() => keep(CapabilitySet::empty()),
+        Privilege::Stranger if !me.is_root() => keep(CapabilitySet::empty()),
+        Privilege::Stranger => process::become_user(NOBODY, NOGROUP, &[], parent),
         Privilege::Nobody => process::become_user(own.0, own.1, &[own.1], parent),
         Privilege::User(person) => process::become_user(person.uid(), person.gid(), person.groups(), parent),
         Privilege::Root(capabilities) => keep(capabilities),
@@ -87,6 +99,17 @@ fn fetch(settings: &Settings, own: (u32, u32)) -> Result<(), Failure> {
         Some((share, Some(Credentials::KeyVault(vault)))) => crate::share::fetch::fetch(share, vault, own),
         _ => Err(Failure::said(Attempt::Vault, "the configuration names no vault")),
     }
+}
+
+/// Writes the metrics where the settings in force say, as the owner of the directory and with no capability.
+fn write_metrics(settings: &Settings, text: &str, parent: i32) -> Result<(), Failure> {
+    let said = |why: String| Failure::said(Attempt::Worker, why);
+    let path = settings.status.textfile.as_ref().ok_or_else(|| said("the configuration names no file".to_owned()))?;
+    let become_owner = |uid| match uid {
+        0 => process::keep_capabilities(CapabilitySet::empty()),
+        other => process::become_user(other, NOGROUP, &[], parent),
+    };
+    textfile::put(path, text, become_owner).map_err(said)
 }
 
 /// The settings in force: while the files have a mistake, those before it.
@@ -165,7 +188,9 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
     }
     match job {
-        Job::KeepSettings | Job::FetchKeys => Err(Failure::said(Attempt::Worker, "it takes no settings")),
+        Job::KeepSettings | Job::FetchKeys | Job::Textfile { .. } => {
+            Err(Failure::said(Attempt::Worker, "it takes no settings"))
+        }
         Job::Identity { name } => {
             let user = users::get_user_by_name(name);
             Ok(Answer::Identity { ids: user.map(|u| (u.uid(), u.primary_group_id())) })

@@ -215,6 +215,7 @@ fn attempt_of(job: &Job) -> Attempt {
     match job {
         Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
         Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } | Job::Survey { .. } => Attempt::Worker,
+        Job::Textfile { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,
@@ -234,7 +235,7 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::FetchKeys => Attempt::Vault,
         Job::Examine { what } => match what {
             Examine::Name { .. } => Attempt::Resolve,
-            Examine::Port { .. } | Examine::Greet { .. } => Attempt::Connect,
+            Examine::Port { .. } | Examine::Stranger { .. } | Examine::Greet { .. } => Attempt::Connect,
             Examine::Key => Attempt::Credentials,
             Examine::Kernel { .. } => Attempt::Worker,
             Examine::Trial { .. } => Attempt::Mount,

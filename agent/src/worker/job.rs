@@ -205,6 +205,11 @@ pub enum Job {
     },
     /// Read the rows of all VMs.
     Rows,
+    /// Write the metrics where the configuration says.
+    Textfile {
+        /// The whole text.
+        text: String,
+    },
 }
 
 /// As whom a job is done.
@@ -212,6 +217,8 @@ pub enum Job {
 pub enum Privilege {
     /// As the agent's own user, with no capability: what loads foreign libraries or speaks to the network.
     Nobody,
+    /// As nobody, with no capability: what any user may do.
+    Stranger,
     /// As root with these capabilities and no others.
     Root(CapabilitySet),
     /// As this user, with no capability.
@@ -249,6 +256,7 @@ impl Job {
             Job::Sense { sense, .. } => format!("sense:{}", sense.name()),
             Job::Row { .. } => "row".to_owned(),
             Job::Rows => "rows".to_owned(),
+            Job::Textfile { .. } => "textfile".to_owned(),
         }
     }
 
@@ -300,6 +308,7 @@ impl Job {
             Job::ScaleSet(_) => c"dsvm:azure",
             Job::Sense { .. } => c"dsvm:sense",
             Job::Row { .. } | Job::Rows => c"dsvm:pool",
+            Job::Textfile { .. } => c"dsvm:textfile",
         }
     }
 
@@ -315,7 +324,7 @@ impl Job {
             Job::FetchKeys => 35,
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
-            Job::ReadAhead { .. } => 5,
+            Job::ReadAhead { .. } | Job::Textfile { .. } => 5,
             Job::MountRoot { .. } | Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Trial { .. } => 20,
             // A session that is just being opened anew is waited for.
             Job::Rekey { .. } => 60,
@@ -368,6 +377,7 @@ impl Job {
             }
             Job::Examine { what } => match what {
                 Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } => Privilege::Nobody,
+                Examine::Stranger { .. } => Privilege::Stranger,
                 Examine::Key => Privilege::Root(CapabilitySet::empty()),
                 Examine::Kernel { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
                 Examine::Trial { .. } => {
@@ -375,6 +385,10 @@ impl Job {
                     Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | log)
                 }
             },
+            // It becomes the directory's owner where that is not root, and gives these up where it is.
+            Job::Textfile { .. } => {
+                Privilege::Root(CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP)
+            }
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
             Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
             // The share's root may be somebody else's, where it is a local directory.

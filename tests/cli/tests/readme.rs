@@ -124,7 +124,8 @@ fn terminal(home: &str) -> Context {
 #[test]
 fn the_pictures_are_what_the_program_prints() {
     let status = status();
-    let alice = OwnView { user: Some(status.users[0].clone()), problems: Vec::new(), idle: None };
+    let user = Some(status.users[0].clone());
+    let alice = OwnView { user, problems: Vec::new(), idle: None, elsewhere: Default::default() };
     let seen =
         [render(&status, None, &terminal("/root")), render(&public(&status), Some(&alice), &terminal("/home/alice"))];
     assert_eq!(blocks(&read("README.md"), "text"), seen, "\n{}\n{}", seen[0], seen[1]);

@@ -1,6 +1,6 @@
 //! `doctor`: what it sees, for whom, and that it leaves nothing behind and never waits for long.
 
-use namespaces::{MOUNT_POINT, Sandbox};
+use namespaces::{MOUNT_POINT, SOON, Sandbox, wait_for};
 use serde_json::Value;
 use std::io::{Read, Write};
 
@@ -42,9 +42,11 @@ fn smb(vm: &Sandbox, host: &str) {
 #[test]
 fn with_all_as_it_should_be_nothing_is_wrong_and_nothing_is_left_behind() {
     let Some(vm) = machine() else { return };
-    vm.configure("");
+    vm.configure("[scale_set]\nenabled = \"off\"\n");
     let agent = vm.agent_start();
     agent.wait_ready();
+    // What the agent has to write by itself is written.
+    wait_for("the VM's row is on the share", SOON, || vm.exists("/srv/share/.dsvm-agent/nodes/vm1.json"));
     let before = (namespaces::hash_tree(&[vm.path("/srv/share")]).expect("a tree"), vm.mounts());
     let (code, report) = doctor(&vm);
     assert_eq!((code, &report["right"], &report["cause"]), (0, &Value::Bool(true), &Value::Null), "{report:#}");

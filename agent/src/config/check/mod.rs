@@ -15,9 +15,9 @@ pub(crate) use paths::safe_on_smb;
 use super::fragment::Fragment;
 use super::options::{self, Judged};
 use super::place::{Given, Mistake, Place};
-use super::settings::{Credentials, Directory, Kind, Nfs, Settings, Share, Smb, Source, Workspace};
+use super::settings::{Credentials, Directory, Kind, Nfs, Settings, Share, Smb, Source, Status, Workspace};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The longest that a directory stays mounted after its user is gone.
@@ -66,7 +66,21 @@ pub(super) fn settings(fragment: &Fragment, findings: &mut Findings) -> Settings
         workspace: workspace(fragment, findings),
         idle: idle::settings(fragment, findings),
         scale_set: scale_set::scale_set(fragment, findings),
+        status: Status { textfile: textfile(fragment.status_textfile.as_ref(), findings) },
     }
+}
+
+/// The file for metrics; nothing when it is left out or empty.
+fn textfile(given: Option<&Given<String>>, findings: &mut Findings) -> Option<PathBuf> {
+    let given = given.filter(|given| !given.value.is_empty());
+    let read = findings.read("status.textfile", given, |text| {
+        let path = paths::absolute(text)?;
+        // What does not end so is not read by Prometheus' node exporter.
+        let named = path.extension().is_some_and(|end| end == "prom") && path.parent() != Some(Path::new("/"));
+        let hint = "a file in a directory of its own, with a name that ends with .prom";
+        if named { Ok(path) } else { Err(format!("must be {hint}, not {text:?}")) }
+    });
+    read.map(|given| given.value)
 }
 
 fn share(fragment: &Fragment, findings: &mut Findings) -> Option<Share> {

@@ -141,8 +141,11 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
         ("[scale_set]\nlisten = \"0.0.0.0:80\"", &[("f:2:10: ", "from 1024")]),
         ("[scale_set.endpoints]\nmonitor = \"http://10.0.0.1\"", &[("f:2:11: ", "plain http is for loopback")]),
         ("[scale_set.endpoints]\nmetadata = \"https://h/x\"", &[("f:2:12: ", "a server alone")]),
+        ("[status]\ntextfile = \"dsvm.prom\"", &[("f:2:12: ", "absolute path")]),
+        ("[status]\ntextfile = \"/var/lib/dsvm.txt\"", &[("f:2:12: ", "ends with .prom")]),
+        ("[status]\ntextfile = \"/dsvm.prom\"", &[("f:2:12: ", "directory of its own")]),
         ("[scale_set.endpoint]\nmonitor = \"\"", &[("f:1:12: ", "`scale_set.endpoint`")]),
-        ("[guard]\nenabled = true\n[status]\n", &[("f:1:2: ", "section `guard`"), ("f:3:2: ", "`status`")]),
+        ("[guard]\nenabled = true\n[state]\n", &[("f:1:2: ", "section `guard`"), ("f:3:2: ", "`state`")]),
     ];
     for (text, expected) in table {
         let mut mistakes = findings(text).1.mistakes;

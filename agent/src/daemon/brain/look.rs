@@ -75,6 +75,7 @@ impl Brain {
         }
         self.tend_scale_set();
         self.tend_pool();
+        self.tend_textfile();
         self.say_alive();
     }
 

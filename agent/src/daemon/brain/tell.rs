@@ -25,6 +25,7 @@ impl Brain {
             if let Err(e) = publish::publish(&Path::new(RUN).join("status"), &status) {
                 tracing::warn!("the status cannot be written: {e}");
             }
+            self.textfile.news = true;
             (self.published, self.news, self.asked) = (Some(Instant::now()), false, false);
             let sentence = sentence::sentence(&status);
             if sentence != self.sentence {

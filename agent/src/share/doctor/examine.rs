@@ -27,7 +27,9 @@ pub fn examine(what: &Examine, share: Option<&Share>, parent: &str) -> Result<Ex
     let share = || share.ok_or_else(|| Failure::said(Attempt::Worker, "no share is configured"));
     Ok(match what {
         Examine::Name { host, port } => Examined::Addresses(resolve(host, *port)?),
-        Examine::Port { address, port } => Examined::Open { ms: connect(*address, *port)?.1 },
+        Examine::Port { address, port } | Examine::Stranger { address, port } => {
+            Examined::Open { ms: connect(*address, *port)?.1 }
+        }
         Examine::Greet { address, port, kind } => Examined::Greeting(greet(*address, *port, *kind)?),
         Examine::Key => key(share()?)?,
         Examine::Kernel { kind } => Examined::Kernel(kernel(*kind)),

@@ -22,6 +22,7 @@ pub fn judge(seen: &Seen) -> Report {
         share_steps(seen, settings, share, &mut steps);
     }
     steps.push(agent(seen));
+    steps.extend(seen.metadata.as_ref().map(super::metadata::step));
     let cause = steps.iter().find(|s| s.outcome == Outcome::Wrong).map(|s| s.name.clone());
     let complete = steps.iter().all(|s| s.outcome != Outcome::Unseen);
     Report { schema: 1, right: cause.is_none(), complete, cause, steps }

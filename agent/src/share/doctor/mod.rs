@@ -3,6 +3,7 @@
 
 pub mod examine;
 mod judge;
+pub mod metadata;
 
 pub use judge::judge;
 
@@ -25,6 +26,13 @@ pub enum Examine {
     },
     /// At the server's port.
     Port {
+        /// Its address.
+        address: IpAddr,
+        /// Its port.
+        port: u16,
+    },
+    /// At a port as somebody who is nobody: who has no more rights than any user.
+    Stranger {
         /// Its address.
         address: IpAddr,
         /// Its port.
@@ -173,6 +181,8 @@ pub struct Seen {
     pub probe: Option<Result<Probe, Failure>>,
     /// The agent.
     pub agent: Agent,
+    /// Who reaches instance metadata.
+    pub metadata: Option<metadata::Access>,
 }
 
 impl Seen {
@@ -192,6 +202,7 @@ impl Seen {
             mounted: None,
             probe: None,
             agent,
+            metadata: None,
         }
     }
 }

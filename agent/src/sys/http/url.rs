@@ -73,10 +73,14 @@ impl Url {
 
     /// Whether both are the same server by the same protocol: what may be said to one may be said to the other.
     pub fn is_same_server(&self, other: &Url) -> bool {
-        let port = |u: &Uri| u.port_u16().unwrap_or(if u.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 });
         self.0.scheme() == other.0.scheme()
             && self.host().eq_ignore_ascii_case(other.host())
-            && port(&self.0) == port(&other.0)
+            && self.port() == other.port()
+    }
+
+    /// The server's port; the protocol's own where none is written.
+    pub fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
     }
 
     /// Name or address of the server.
