@@ -93,4 +93,18 @@ impl Guest {
             self.ssh("dsvm-agent status").stdout.contains(text)
         });
     }
+
+    /// Waits until the agent's status says that the server is away: which word it has for that depends on whether a
+    /// fresh connection was tried already.
+    #[track_caller]
+    pub fn wait_away(&self) {
+        wait_for(
+            &format!("the status of {} says that the server is away", self.name()),
+            Duration::from_secs(120),
+            || {
+                let status = self.ssh("dsvm-agent status").stdout;
+                ["not answering", "unreachable"].iter().any(|word| status.contains(word))
+            },
+        );
+    }
 }

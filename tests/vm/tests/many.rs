@@ -69,10 +69,7 @@ fn many(name: &str, accounts: usize, here: usize, patience: Duration) {
         println!("round {round}: df of an ordinary user {df:.1} s, dsvm-agent status {manager:.1} s");
         if round == 2 {
             server.drop_silently();
-            wait_for("the status says that the server is away", Duration::from_secs(120), || {
-                let status = guest.ssh("dsvm-agent status").stdout;
-                ["not answering", "unreachable"].iter().any(|word| status.contains(word))
-            });
+            guest.wait_away();
             let (df, status) = (takes(&guest, "df", 60), takes(&guest, "dsvm-agent status", 60));
             println!("server dead: df of an ordinary user {df:.1} s (60 s at most), dsvm-agent status {status:.1} s");
             let login = guest.log_in("alice", "true");

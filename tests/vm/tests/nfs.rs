@@ -93,7 +93,7 @@ fn notebooks_outlive_a_missing_export_a_dead_server_and_a_boot_without_one() {
     wait_for("alice's numbers arrive", SOON, || last().len() > 1);
 
     server.stop_nfs();
-    guest.wait_status("not answering");
+    guest.wait_away();
     assert_eq!(guest.ssh_within("dsvm-agent status", Duration::from_secs(60)).status, 1, "it answers, and not ready");
     server.start_nfs(false);
     guest.wait_ready();
