@@ -147,7 +147,15 @@ fn lines(
         }
     };
     let quiet = status.idle.as_ref().map(|idle| humane(Duration::from_secs(idle.after_s)));
-    let quiet = quiet.map(|d| format!("After {d} without use this VM may go. To keep it: dsvm-agent keep 8h"));
+    let quiet = quiet.map(|d| match status.idle.as_ref().and_then(|idle| idle.leave.as_ref()) {
+        // The line is older than the log-in, which is use.
+        Some(_) => {
+            format!(
+                "Nobody used this VM and it was about to go. It stays for {d} after you; longer: dsvm-agent keep 8h"
+            )
+        }
+        None => format!("After {d} without use this VM may go. To keep it: dsvm-agent keep 8h"),
+    });
     let last = own.and_then(|own| own.user.as_ref()?.last_time.as_ref());
     let last = last.map(|last| sentence(last, &status.agent.pass_at));
     [Some(first), quiet, last].into_iter().flatten().collect()
@@ -157,6 +165,7 @@ fn lines(
 mod tests {
     use super::*;
     use crate::status::fixtures;
+    use crate::status::idle::{IdleView, LeaveView};
     use crate::status::model::UserView;
 
     fn mount(id: u64, parent: u64, target: &str, fs_type: &str, source: &str) -> Mount {
@@ -214,6 +223,11 @@ mod tests {
         told.user = Some(UserView { last_time: Some(Box::new(fixtures::last_time())), ..alice });
         let three = lines(Some(&idle), "notebooks/remote", Notebooks::Connected, Some(&told), &now);
         assert!(three.len() == 2 && three[1].starts_with("Last time: dsvmpool_3 went "), "{three:?}");
+        let mut leaving = status.clone();
+        let leave = LeaveView { epoch: 1, announced_at: None, until: None, due: true, committed: true };
+        leaving.idle = Some(IdleView { leave: Some(leave), ..fixtures::idle() });
+        let text = said(&leaving, Notebooks::Connected);
+        assert!(text.contains("was about to go. It stays for 60 min after you; longer: dsvm-agent keep 8h"), "{text}");
         let status = idle;
         let mut mounted = status.clone();
         mounted.counts.present = 2;

@@ -42,18 +42,18 @@ pub fn run(socket: &Path, late: &Path) {
     let began = Instant::now();
     let patience = if waited(note.as_deref()) { None } else { Some(LIFE) };
     // Whatever comes of it, the user gets in: the status tells the rest.
-    let _ = ask(socket, user, patience);
+    let _ = ask(socket, user, service, patience);
     if began.elapsed() >= LONG {
         leave(note.as_deref());
     }
 }
 
 /// Asks, and waits for the answer if there is patience.
-fn ask(socket: &Path, user: String, patience: Option<Duration>) -> std::io::Result<Option<Reply>> {
+fn ask(socket: &Path, user: String, service: String, patience: Option<Duration>) -> std::io::Result<Option<Reply>> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(LIFE))?;
     stream.set_write_timeout(Some(LIFE))?;
-    let mut line = serde_json::to_vec(&Request::Login { user: Some(user) })?;
+    let mut line = serde_json::to_vec(&Request::Login { user: Some(user), service: Some(service) })?;
     line.push(b'\n');
     stream.write_all(&line)?;
     if patience.is_none() {

@@ -98,7 +98,8 @@ fn socket() -> PathBuf {
 }
 
 fn login(user: &str) -> Result<String, String> {
-    serde_json::to_string(&Request::Login { user: Some(user.to_owned()) }).map_err(|e| e.to_string())
+    serde_json::to_string(&Request::Login { user: Some(user.to_owned()), service: Some("dsvm-agent".to_owned()) })
+        .map_err(|e| e.to_string())
 }
 
 /// Waits until the agent has mounted the directory, as at a log-in. It stays: the worker is the user's process.

@@ -4,7 +4,7 @@ use super::changes::Changes;
 use super::engine::{AT_ONCE, Decision, Engine, Facts};
 use super::idle::Idle;
 use super::listener::Listener;
-use super::login::Waiters;
+use super::login::{self, Waiters};
 use super::orders::{self, Kept, Orders};
 use super::pool::Pool;
 use super::quiet::{self, PERIOD};
@@ -118,12 +118,15 @@ struct Brain {
     published: Option<Instant>,
     ending: bool,
     idle: Idle,
+    /// The announcement that people are being told of, and the job.
+    telling: Option<(u64, u64)>,
 }
 
 mod files;
 mod idle;
 mod look;
 mod network;
+mod people;
 mod pool;
 mod scale_set;
 mod tell;
@@ -168,6 +171,7 @@ impl Brain {
             published: None,
             ending: false,
             idle,
+            telling: None,
         }
     }
 
@@ -242,6 +246,9 @@ impl Brain {
                 let told = self.textfile_answered(&job, &result);
                 let quiet = matches!(job, Job::Row { .. } | Job::Rows | Job::Textfile { .. }) && !stuck && !told;
                 let calm = (quiet || job == Job::Probe) && self.settled && self.engine.is_calm();
+                if let Job::Tell { .. } = &job {
+                    return self.told_people(id, &result);
+                }
                 self.engine.absorb(id, &job, result, stuck, boottime());
                 if matches!(job, Job::Survey { .. }) {
                     self.keep_files();
@@ -346,10 +353,15 @@ impl Brain {
                 answer(reply, Reply::Looking { looking });
                 looking
             }
-            Request::Login { user } => {
+            Request::Login { user, service } => {
                 let own =
                     || self.engine.users.users.values().find(|r| r.account.uid == uid).map(|r| r.account.name.clone());
                 let user = if uid == 0 { user } else { own() };
+                if uid == 0 && login::is_arrival(service.as_deref()) {
+                    let record = user.as_ref().and_then(|name| self.engine.users.users.get(name));
+                    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    self.idle.came(record.map(|r| r.account.uid), wall.as_secs_f64(), boottime());
+                }
                 // Whoever is not served waits for nothing: root, services, who is left out.
                 let serves =
                     |user: &String| self.engine.settings.share.is_some() && !self.engine.users.unserved.contains(user);
@@ -397,6 +409,7 @@ impl Brain {
         self.tend_idle();
         self.tend_files(&decision);
         decision.problems.extend(self.idle.problems());
+        self.tell_people();
         self.tend_scale_set();
         decision.problems.extend(self.scale_set_problems().into_iter().chain(self.open_listener()));
         decision.problems.extend(self.textfile_problem());

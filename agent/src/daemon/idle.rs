@@ -23,6 +23,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+mod announce;
+
 /// The file with what outlives a restart, beside the status.
 pub const FILE: &str = "use-memory.json";
 /// So much earlier a look may be, in seconds.
@@ -39,6 +41,9 @@ const AT_A_TIME: usize = 4;
 struct Kept {
     memory: Memory,
     keeps: Keeps,
+    /// The last announcement that people at terminals were told of.
+    #[serde(default)]
+    told: Option<u64>,
 }
 
 /// Whoever acts on idle asked for the epoch of an announcement.
@@ -62,6 +67,9 @@ pub struct Idle {
     senses: Senses,
     asked: Option<Asked>,
     committed: Option<u64>,
+    telling: announce::Telling,
+    watch: announce::Watch,
+    arrivals: announce::Arrivals,
     samples: VecDeque<Sample>,
     recorded_until: f64,
 }
@@ -72,7 +80,7 @@ impl Idle {
         let file = directory.join(FILE);
         let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let kept = kept.filter(|k| k.memory.boot_id == boot_id && !boot_id.is_empty());
-        let kept = kept.unwrap_or_else(|| Kept { memory: Memory::new(boot_id), keeps: Keeps::default() });
+        let kept = kept.unwrap_or_else(|| Kept { memory: Memory::new(boot_id), ..Kept::default() });
         Self {
             range: 1000..=60000,
             observer: Observer::default(),
@@ -83,6 +91,9 @@ impl Idle {
             senses: Senses::default(),
             asked: None,
             committed: None,
+            telling: announce::Telling::default(),
+            watch: announce::Watch::default(),
+            arrivals: announce::Arrivals::default(),
             samples: VecDeque::new(),
             recorded_until: 0.0,
         }
@@ -95,7 +106,7 @@ impl Idle {
 
     /// How long until the next look is due.
     pub fn next(&self, now: Duration) -> Duration {
-        Duration::try_from_secs_f64(self.due.0 - now.as_secs_f64()).unwrap_or_default()
+        Duration::try_from_secs_f64(self.soonest() - now.as_secs_f64()).unwrap_or_default()
     }
 
     /// How long until a worker's next look is due; for ever while all are under way.
@@ -152,6 +163,7 @@ impl Idle {
     pub fn pass(&mut self, settings: &Settings, people: &People<'_>, who: decide::Names<'_>, now: Duration) {
         let now = now.as_secs_f64();
         self.kept.keeps.refresh(now, |pid| process::started(&self.observer.roots.proc, pid));
+        self.glimpse(people, now);
         // What is due soon is done when the agent is awake anyway.
         if now + SLACK.min(settings.tuning.sample.as_secs_f64() / 4.0) >= self.due.0 {
             self.observe(settings, people, now);
@@ -185,8 +197,7 @@ impl Idle {
     pub fn look(&mut self, engine: &Engine, now: Duration) -> bool {
         let before = self.news();
         let range = self.range.clone();
-        let known = |uid: u32| engine.users.users.values().any(|r| r.account.uid == uid);
-        let is_human = |uid: u32| uid != 0 && (range.contains(&uid) || known(uid));
+        let is_human = |uid: u32| is_human(&range, engine, uid);
         // The brain's parent is the workers' too.
         let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
         let people = People { is_human: &is_human, launcher };
@@ -235,6 +246,9 @@ impl Idle {
         if now + SLACK >= self.due.1 {
             seen.extend(self.observer.seldom(people));
             self.due.1 = now + settings.tuning.window.as_secs_f64();
+        }
+        if let Some(typing) = seen.get_mut(&Source::Typing) {
+            self.with_arrivals(typing);
         }
         seen.insert(Source::Keep, self.kept.keeps.seen());
         // What the settings no longer ask for is not there.
@@ -398,6 +412,11 @@ impl Idle {
             leave,
         })
     }
+}
+
+/// Whether a user id is a person's.
+pub fn is_human(range: &RangeInclusive<u32>, engine: &Engine, uid: u32) -> bool {
+    uid != 0 && (range.contains(&uid) || engine.users.users.values().any(|r| r.account.uid == uid))
 }
 
 /// What users are called.

@@ -9,6 +9,29 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+/// What passes PAM for somebody who did not come: schedulers, and what a program or a typing person calls. The last one
+/// is this program.
+const NOBODY_COMES: [&str; 13] = [
+    "cron",
+    "crond",
+    "anacron",
+    "atd",
+    "systemd-user",
+    "sudo",
+    "sudo-i",
+    "su",
+    "su-l",
+    "runuser",
+    "runuser-l",
+    "polkit-1",
+    "dsvm-agent",
+];
+
+/// Whether somebody came by this service of PAM's. One line of a crontab must not keep a VM for ever.
+pub fn is_arrival(service: Option<&str>) -> bool {
+    service.is_none_or(|service| !NOBODY_COMES.contains(&service))
+}
+
 /// Somebody who logs in.
 #[derive(Debug)]
 struct Waiter {
@@ -90,6 +113,12 @@ fn answer(seen: Seen<'_>) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::status::fixtures::user;
+
+    #[test]
+    fn a_scheduler_is_nobody() {
+        assert!(is_arrival(None) && is_arrival(Some("sshd")) && is_arrival(Some("login")));
+        assert!(!is_arrival(Some("cron")) && !is_arrival(Some("sudo")));
+    }
 
     #[test]
     fn nobody_waits_for_what_does_not_come() {

@@ -12,6 +12,7 @@ mod files;
 pub mod idle;
 pub mod listener;
 pub mod login;
+pub mod notice;
 pub mod orders;
 pub mod plan;
 pub mod pool;

@@ -35,6 +35,9 @@ pub enum Request {
     Login {
         /// Their name; counts only when root asks. Everybody else logs in as themselves.
         user: Option<String>,
+        /// What they come by: PAM's name of the service; nothing when it is none of PAM's, such as a hub.
+        #[serde(default)]
+        service: Option<String>,
     },
     /// Something about this user changed on the share: look again. Only root's counts.
     Look {

@@ -185,6 +185,11 @@ impl ScaleSet {
         out
     }
 
+    /// Whether the VM is being given free, or is.
+    pub fn is_going(&self) -> bool {
+        self.protection.is_going()
+    }
+
     /// Whether Azure has announced the end of this VM.
     pub fn is_ending(&self) -> bool {
         self.events.end().is_some()
@@ -241,6 +246,11 @@ impl ScaleSet {
             member: place.map(|_| member),
             protected: known.filter(|_| member).map(|p| p.scale_in),
             free: member.then(|| self.values.and_then(|v| v.idle)).flatten(),
+            free_since: self
+                .protection
+                .lifted
+                .filter(|_| member && self.values.is_some_and(|v| v.idle == Some(true)))
+                .map(ago),
             metric_sent_at: self.metric.arrived.map(ago),
             events: events.collect(),
         })

@@ -243,3 +243,16 @@ pub(crate) fn idle() -> IdleView {
         leave: None,
     }
 }
+
+/// A VM of a scale set whose protection was lifted three minutes ago.
+pub(crate) fn free() -> ScaleSetView {
+    ScaleSetView {
+        on_azure: Some(true),
+        member: Some(true),
+        protected: Some(false),
+        free: Some(true),
+        free_since: Some("2026-03-04T11:56:50Z".to_owned()),
+        metric_sent_at: None,
+        events: Vec::new(),
+    }
+}

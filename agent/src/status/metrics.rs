@@ -157,6 +157,7 @@ mod tests {
             member: Some(true),
             protected: Some(true),
             free: None,
+            free_since: None,
             metric_sent_at: None,
             events: vec![EventView { kind: "terminate".into(), not_before: None, started: false }],
         });

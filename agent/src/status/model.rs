@@ -55,6 +55,9 @@ pub struct ScaleSetView {
     pub protected: Option<bool>,
     /// Whether it was given free to be taken away.
     pub free: Option<bool>,
+    /// Since when its protection is lifted for that.
+    #[serde(default)]
+    pub free_since: Option<String>,
     /// When Azure Monitor last took a report.
     pub metric_sent_at: Option<String>,
     /// What Azure announced to this VM.

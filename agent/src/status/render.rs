@@ -294,11 +294,14 @@ impl View<'_> {
         let Some(set) = self.status.scale_set.as_ref().filter(|s| s.member == Some(true)) else { return };
         let (mark, words) = match (set.protected, set.free) {
             (Some(true), _) => (Mark::Good, "protected from scale-in"),
-            (Some(false), Some(true)) => (Mark::Wait, "not used: it may be taken away at any time"),
+            (Some(false), Some(true)) => (Mark::Wait, "may go"),
             (Some(false), _) => (Mark::Bad, "not protected from scale-in"),
             (None, _) => (Mark::Wait, "protection from scale-in is not known yet"),
         };
         let mut parts = vec![words.to_owned()];
+        if let Some(since) = set.free_since.as_deref().and_then(|at| self.lasts(at)) {
+            parts.push(format!("protection lifted {since} ago"));
+        }
         if let Some(sent) = set.metric_sent_at.as_deref().and_then(|at| self.lasts(at)) {
             parts.push(format!("reported {sent} ago"));
         }

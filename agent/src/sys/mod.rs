@@ -1,4 +1,5 @@
-//! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes, connections, the kernel's keys.
+//! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes, connections, the kernel's keys,
+//! terminals.
 
 pub mod clock;
 pub mod host;
@@ -11,3 +12,4 @@ pub mod open;
 pub mod process;
 pub mod random;
 pub mod sockets;
+pub mod terminals;

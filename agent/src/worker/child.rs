@@ -14,7 +14,7 @@ use crate::share::model::{Attempt, Failure, user_directory};
 use crate::share::{old, repair};
 use crate::status::textfile;
 use crate::sys::clock::{boot_id, boottime, rfc3339};
-use crate::sys::process;
+use crate::sys::{process, terminals};
 use crate::workspace::model::Person;
 use crate::workspace::{act as workspace, identities, import, observe, rescue};
 use rustix::fd::OwnedFd;
@@ -81,11 +81,15 @@ fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Se
     let me = rustix::process::geteuid();
     match job.privilege() {
         // A user's own command has nothing to give up, and gets nothing.
-        Privilege::Nobody if !me.is_root() => keep(CapabilitySet::empty()),
+        Privilege::Nobody | Privilege::Terminals if !me.is_root() => keep(CapabilitySet::empty()),
         Privilege::User(person) if !me.is_root() && me.as_raw() == person.uid() => keep(CapabilitySet::empty()),
         Privilege::Stranger if !me.is_root() => keep(CapabilitySet::empty()),
         Privilege::Stranger => process::become_user(NOBODY, NOGROUP, &[], parent),
         Privilege::Nobody => process::become_user(own.0, own.1, &[own.1], parent),
+        Privilege::Terminals => {
+            let group = terminals::group().unwrap_or(own.1);
+            process::become_user(own.0, group, &[group], parent)
+        }
         Privilege::User(person) => process::become_user(person.uid(), person.gid(), person.groups(), parent),
         Privilege::Root(capabilities) => keep(capabilities),
     }
@@ -275,6 +279,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             pool::write(row, present, before.as_deref(), *sweep, owners).map(done)
         }
         Job::Rows => pool::gather(configured()?.kind() != Kind::Smb).map(Answer::Rows),
+        Job::Tell { terminals, text } => Ok(Answer::Told(terminals::write(Path::new("/dev"), terminals, text))),
         Job::ScaleSet(ask) => Ok(Answer::ScaleSet(Box::new(scale_set::perform(ask, &settings.scale_set)))),
     }
 }

@@ -215,7 +215,7 @@ fn attempt_of(job: &Job) -> Attempt {
     match job {
         Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
         Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } | Job::Survey { .. } => Attempt::Worker,
-        Job::Textfile { .. } => Attempt::Worker,
+        Job::Textfile { .. } | Job::Tell { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,

@@ -6,6 +6,7 @@ use crate::pool::model::{Gathered, Row};
 use crate::scale_set;
 use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Failure, FileMark, Probe, Rekeyed};
+use crate::sys::terminals::Terminal;
 use crate::workspace::act::Wanted;
 use crate::workspace::identities::{Shown, Task};
 use crate::workspace::import::{Event, Outcome};
@@ -210,6 +211,13 @@ pub enum Job {
         /// The whole text.
         text: String,
     },
+    /// Write on people's terminals.
+    Tell {
+        /// On which.
+        terminals: Vec<Terminal>,
+        /// What.
+        text: String,
+    },
 }
 
 /// As whom a job is done.
@@ -219,6 +227,8 @@ pub enum Privilege {
     Nobody,
     /// As nobody, with no capability: what any user may do.
     Stranger,
+    /// The same, with the group of terminals besides: it may write where mesg(1) allows that.
+    Terminals,
     /// As root with these capabilities and no others.
     Root(CapabilitySet),
     /// As this user, with no capability.
@@ -257,6 +267,7 @@ impl Job {
             Job::Row { .. } => "row".to_owned(),
             Job::Rows => "rows".to_owned(),
             Job::Textfile { .. } => "textfile".to_owned(),
+            Job::Tell { .. } => "terminals".to_owned(),
         }
     }
 
@@ -309,6 +320,7 @@ impl Job {
             Job::Sense { .. } => c"dsvm:sense",
             Job::Row { .. } | Job::Rows => c"dsvm:pool",
             Job::Textfile { .. } => c"dsvm:textfile",
+            Job::Tell { .. } => c"dsvm:tell",
         }
     }
 
@@ -324,7 +336,7 @@ impl Job {
             Job::FetchKeys => 35,
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
-            Job::ReadAhead { .. } | Job::Textfile { .. } => 5,
+            Job::ReadAhead { .. } | Job::Textfile { .. } | Job::Tell { .. } => 5,
             Job::MountRoot { .. } | Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Trial { .. } => 20,
             // A session that is just being opened anew is waited for.
             Job::Rekey { .. } => 60,
@@ -348,6 +360,7 @@ impl Job {
     pub fn privilege(&self) -> Privilege {
         let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;
         match self {
+            Job::Tell { .. } => Privilege::Terminals,
             // The main process's group may read what is kept.
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
@@ -413,7 +426,7 @@ impl Job {
     pub fn needs_settings(&self) -> bool {
         match self {
             Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => false,
-            Job::UnmountRoot | Job::Heal { .. } => false,
+            Job::UnmountRoot | Job::Heal { .. } | Job::Tell { .. } => false,
             Job::Examine { what } => matches!(what, Examine::Key | Examine::Trial { .. }),
             _ => true,
         }
@@ -498,6 +511,8 @@ pub enum Answer {
     Rescued(Rescued),
     /// What was rescued when an earlier VM went, if there is anything to tell.
     LastTime(Option<Box<Last>>),
+    /// So many terminals took what was written on them.
+    Told(usize),
     /// What Azure said.
     ScaleSet(Box<Result<scale_set::act::Told, scale_set::model::Failure>>),
     /// The rows of all VMs, as they were read.

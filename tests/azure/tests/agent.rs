@@ -1,46 +1,18 @@
 //! The program itself, with all its processes, in a network of its own in which the simulator is Azure.
 
+mod vm;
+
 use azure::Azure;
 use azure::fault::{Fault, What};
 use azure::world::{Mode, World};
-use namespaces::{Agent, SOON, Sandbox, wait_for};
+use namespaces::{SOON, Sandbox, wait_for};
 use serde_json::{Value, json};
-use std::net::TcpListener;
 use std::time::Duration;
+use vm::{told, wait_protected};
 
 /// A VM with a share and a user, and Azure around it; nothing, which is said, when this process is not root's.
 fn vm(world: World) -> Option<(Sandbox, Azure)> {
-    let vm = Sandbox::new("vm1")?;
-    vm.user("ada");
-    vm.sh("ip link set lo up").ok();
-    let azure = Azure::on(world, inside(&vm)).expect("a simulator starts");
-    let url = azure.url();
-    let endpoints = format!("metadata = \"{url}\"\nresource_manager = \"{url}\"\nmonitor = \"{url}\"\n");
-    vm.configure(&format!("[scale_set.endpoints]\n{endpoints}"));
-    Some((vm, azure))
-}
-
-/// A listener in the VM's network, served from here.
-fn inside(vm: &Sandbox) -> TcpListener {
-    let root = vm.path("/");
-    let namespace = std::fs::File::open(root.parent().expect("/proc/PID").join("ns/net")).expect("a namespace");
-    // A thread of its own: the others stay where they are.
-    let thread = std::thread::spawn(move || {
-        nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter it");
-        TcpListener::bind("127.0.0.1:0").expect("a port")
-    });
-    thread.join().expect("the thread ends")
-}
-
-fn told(agent: &Agent<'_>, pointer: &str) -> Value {
-    agent.status().pointer(pointer).cloned().unwrap_or_default()
-}
-
-/// How long pauses between tries may add up to.
-const LONG: Duration = Duration::from_secs(180);
-
-fn wait_protected(agent: &Agent<'_>) {
-    wait_for("the status says that it is protected", LONG, || told(agent, "/scale_set/protected") == json!(true));
+    vm::vm(world, "")
 }
 
 fn sample(azure: &Azure, metric: &str) -> f64 {

@@ -21,6 +21,6 @@ mod wait;
 
 pub use agent::{Agent, SOON};
 pub use program::program;
-pub use sandbox::{MOUNT_POINT, Output, Process, SHARE, Sandbox};
+pub use sandbox::{MOUNT_POINT, Output, Process, SHARE, Sandbox, Typist};
 pub use tree::hash_tree;
 pub use wait::wait_for;

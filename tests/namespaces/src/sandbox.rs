@@ -172,6 +172,21 @@ impl Sandbox {
         Process(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("nsenter runs"))
     }
 
+    /// A terminal of `user`'s on which a program reads what is typed and shows nothing. What appears on it is in
+    /// [`Typist::screen`].
+    ///
+    /// # Panics
+    /// It cannot be started, or does not come.
+    #[track_caller]
+    pub fn terminal(&self, user: &str) -> Typist<'_> {
+        let screen = format!("/tmp/screen-{user}");
+        let shell = "stty -echo; tty; exec cat >/dev/null";
+        let process = self.spawn_as(user, &format!("exec script --quiet --flush --command '{shell}' {screen}"));
+        let typist = Typist { sandbox: self, process, screen };
+        crate::wait_for("a terminal is there", crate::SOON, || typist.screen().contains("/dev/pts/"));
+        typist
+    }
+
     fn command_as(&self, user: &str, commands: &str) -> Command {
         let mut command = self.command("bash");
         let enter = "exec setpriv --reuid \"$1\" --regid \"$(id -g -- \"$1\")\" --init-groups --reset-env \
@@ -294,6 +309,39 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         let _ = self.outer.kill();
         let _ = self.outer.wait();
+    }
+}
+
+/// Somebody at a terminal. They are gone with this value.
+#[derive(Debug)]
+pub struct Typist<'a> {
+    sandbox: &'a Sandbox,
+    process: Process,
+    screen: String,
+}
+
+impl Typist<'_> {
+    /// They type this.
+    ///
+    /// # Panics
+    /// The terminal is gone.
+    pub fn types(&mut self, text: &str) {
+        self.process.say(text);
+    }
+
+    /// All that appeared on the terminal.
+    pub fn screen(&self) -> String {
+        if self.sandbox.exists(&self.screen) { self.sandbox.read(&self.screen) } else { String::new() }
+    }
+
+    /// Refuses others' messages, or allows them again (mesg(1)).
+    ///
+    /// # Panics
+    /// It cannot be changed.
+    pub fn mesg(&self, yes: bool) {
+        let name = self.screen().lines().find(|l| l.starts_with("/dev/pts/")).map(|l| l.trim().to_owned());
+        let mode = if yes { "g+w" } else { "g-w" };
+        self.sandbox.sh(&format!("chmod {mode} {}", name.expect("a terminal"))).ok();
     }
 }
 

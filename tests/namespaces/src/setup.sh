@@ -28,6 +28,9 @@ mount --move /run/aside/share /srv/share
 cp -a /run/aside/etc/. /etc/
 rm -rf /run/aside
 
+# Terminals of its own, as systemd mounts them: with the group that wall(1) has.
+mount -t devpts -o newinstance,gid=5,mode=0620,ptmxmode=0666 devpts /dev/pts
+
 mkdir -p /etc/dsvm-agent /etc/pam.d /etc/default
 for kind in auth account password session; do echo "$kind required pam_permit.so"; done >/etc/pam.d/other
 printf 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n' >/etc/nsswitch.conf
@@ -35,7 +38,7 @@ printf 'UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\nUSERGROUPS_ENA
 printf 'root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/:/usr/sbin/nologin\n' >/etc/passwd
 printf 'nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n' >>/etc/passwd
 printf 'dsvm-agent:x:990:990:agent:/nonexistent:/usr/sbin/nologin\n' >>/etc/passwd
-printf 'root:x:0:\ndaemon:x:1:\nnogroup:x:65534:\ndsvm-agent:x:990:\n' >/etc/group
+printf 'root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\ndsvm-agent:x:990:\n' >/etc/group
 printf 'root:*:1::::::\n' >/etc/shadow
 printf 'root:*::\n' >/etc/gshadow
 chmod 0600 /etc/shadow /etc/gshadow

@@ -73,6 +73,7 @@ impl Brain {
             }
             None => self.look_after(Duration::ZERO),
         }
+        self.tell_people();
         self.tend_scale_set();
         self.tend_pool();
         self.tend_textfile();

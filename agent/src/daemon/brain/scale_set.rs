@@ -16,12 +16,12 @@ impl Brain {
         Facts { now: boottime(), wall: SystemTime::now(), used: self.used(), chance: self.engine.seed >> 33 }
     }
 
-    /// How the VM is used. Nothing is given free yet, however long nobody came: that is announced in the status alone,
-    /// and people at a terminal would not hear of it.
+    /// How the VM is used. It is given free only on an announcement that people at terminals were told of.
     fn used(&self) -> Use {
         match self.idle.decision().map(|d| d.verdict) {
             Some(Verdict::Unknown) => Use::Unknown,
-            Some(Verdict::Quiet | Verdict::Idle) => Use::Quiet,
+            Some(Verdict::Quiet) => Use::Quiet,
+            Some(Verdict::Idle) => self.idle.due_and_told().map_or(Use::Quiet, |epoch| Use::Due { epoch }),
             // Before the first look it counts as used.
             None | Some(Verdict::Starting | Verdict::Kept | Verdict::Busy) => Use::InUse,
         }
@@ -33,7 +33,18 @@ impl Brain {
             return;
         }
         let facts = self.scale_facts();
-        for ask in self.scale_set.decide(&self.engine.settings.scale_set, facts).asks {
+        let mut wants = self.scale_set.decide(&self.engine.settings.scale_set, facts);
+        if let Some(epoch) = wants.commit {
+            // Everything is looked at once more first; whoever comes meanwhile stops it.
+            if self.idle.committed() == Some(epoch) {
+                self.scale_set.committed(epoch);
+                wants.asks.append(&mut self.scale_set.decide(&self.engine.settings.scale_set, facts).asks);
+            } else {
+                self.idle.ask(epoch, facts.now);
+            }
+        }
+        self.idle.watch(self.scale_set.is_going(), facts.now);
+        for ask in wants.asks {
             match self.client.start(Job::ScaleSet(Box::new(ask.clone()))) {
                 Ok(id) => self.scale_set.started(id, ask),
                 Err(e) => self.scale_set.refused(&ask, &e.to_string(), facts),

@@ -43,6 +43,10 @@ pub struct Memory {
     committed: Option<u64>,
     /// Failures.
     pub trouble: Trouble,
+    /// What was asked for last.
+    tried: Option<Protection>,
+    /// Since when it is known to be lifted.
+    pub lifted: Option<Duration>,
     /// Since when the VM should be protected and is not known to be.
     bare_since: Option<Duration>,
     /// How long it took the last time until protection was confirmed.
@@ -63,6 +67,11 @@ impl Memory {
     /// Whether the VM was given free: idle was committed, and it is known to be unprotected.
     pub fn is_free(&self, now: Duration, used: Use) -> bool {
         self.lets_go(used) && self.known(now).is_some_and(|p| !p.scale_in)
+    }
+
+    /// Whether it is being given free, or is: the first sign of use matters.
+    pub fn is_going(&self) -> bool {
+        self.committed.is_some()
     }
 
     /// Whether the announcement that stands was committed.
@@ -94,7 +103,9 @@ impl Memory {
                 _ => None,
             };
         }
-        self.trouble.is_due(now).then_some(Step::Protect { wanted, force: self.doubt })
+        // Whoever comes back does not wait because lifting it had failed.
+        let turned = wanted.scale_in && self.tried.is_some_and(|tried| !tried.scale_in);
+        (turned || self.trouble.is_due(now)).then_some(Step::Protect { wanted, force: self.doubt })
     }
 
     /// The announcement was committed: nobody came.
@@ -104,7 +115,7 @@ impl Memory {
 
     /// A request is on its way.
     pub fn started(&mut self, wanted: Protection) {
-        self.under_way = Some(wanted);
+        (self.under_way, self.tried) = (Some(wanted), Some(wanted));
         if self.seen.is_some_and(|(seen, _)| seen != wanted) {
             self.seen = None;
         }
@@ -121,6 +132,7 @@ impl Memory {
         match result {
             Ok(seen) => {
                 self.seen = Some((seen, now));
+                self.lifted = if seen.scale_in { None } else { self.lifted.or(Some(now)) };
                 self.doubt = false;
                 if wanted == Some(seen) {
                     self.trouble.over();

@@ -40,6 +40,35 @@ fn it_is_on_at_boot_and_lifted_only_after_the_commit() {
 }
 
 #[test]
+fn whoever_comes_back_does_not_wait_for_what_had_failed() {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(1));
+    memory.committed(1);
+    let used = Use::Due { epoch: 1 };
+    assert_eq!(memory.decide(FULL, used, S(2)), protect(Protection::NONE));
+    memory.started(Protection::NONE);
+    let slow = Failure { retry_after: Some(S(200)), ..failure(Some(429)) };
+    memory.take(Err(slow), S(3), 0);
+    assert!(memory.is_going());
+    assert_eq!(memory.decide(FULL, used, S(4)), None, "lifting it can wait");
+    assert_eq!(memory.decide(FULL, Use::InUse, S(5)), protect(FULL), "at once");
+    memory.started(FULL);
+    memory.take(Err(failure(Some(500))), S(6), 0);
+    assert_eq!(memory.decide(FULL, Use::InUse, S(6)), None, "then as always");
+    assert!(!memory.is_going());
+}
+
+#[test]
+fn since_when_it_is_lifted_is_known() {
+    let mut memory = Memory::default();
+    done(&mut memory, Protection::NONE, S(1));
+    done(&mut memory, Protection::NONE, S(700));
+    assert_eq!(memory.lifted, Some(S(1)));
+    done(&mut memory, FULL, S(701));
+    assert_eq!(memory.lifted, None);
+}
+
+#[test]
 fn a_commit_of_yesterday_lifts_nothing_today() {
     let mut memory = Memory::default();
     done(&mut memory, FULL, S(1));

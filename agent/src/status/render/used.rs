@@ -34,7 +34,11 @@ impl View<'_> {
         self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &text);
         if let Some(leave) = &view.leave {
             let text = match (leave.committed, leave.due, leave.until.as_deref().and_then(|at| self.ahead(at))) {
-                (true, ..) => "Its protection is given up: it may go at any time.".to_owned(),
+                (true, ..) => {
+                    let since = self.status.scale_set.as_ref().and_then(|set| self.lasts(set.free_since.as_deref()?));
+                    let since = since.map(|d| format!("; protection lifted {d} ago")).unwrap_or_default();
+                    format!("It may go at any time{since}. To keep it: dsvm-agent keep 2h")
+                }
                 (false, true, _) | (false, false, None) => {
                     "It was announced that it may go. To keep it: dsvm-agent keep 2h".to_owned()
                 }
@@ -378,8 +382,13 @@ at risk    alice      2 kernels   analysis.ipynb
             due: false,
             committed: false,
         };
-        let text = render_idle(&status, &IdleView { leave: Some(leave), ..view }, &context());
+        let text = render_idle(&status, &IdleView { leave: Some(leave.clone()), ..view.clone() }, &context());
         assert!(text.contains("In 15 min this VM may go. To keep it: dsvm-agent keep 2h"), "{text}");
+        let leave = Some(LeaveView { until: None, due: true, committed: true, ..leave });
+        let mut free = status.clone();
+        free.scale_set = Some(fixtures::free());
+        let text = render_idle(&free, &IdleView { leave, ..view }, &context()).replace('\u{a0}', " ");
+        assert!(text.contains("It may go at any time; protection lifted 3 min ago. To keep it:"), "{text}");
     }
 
     #[test]
