@@ -47,6 +47,24 @@ class NotConnected(web.HTTPError):
         self.jupyterhub_message = f"{why} {AGAIN}"
 
 
+class Deleted(web.HTTPError):
+    """The VM is about to be deleted: no server is started on it; the page says why."""
+
+    def __init__(self, why):
+        super().__init__(503, why.replace("%", "%%"), reason="This VM is deleted")
+        self.jupyterhub_message = why
+
+
+def deleted(status):
+    """Why nobody should begin anything on this VM; nothing when it stays."""
+    drain = (status.get("scale_set") or {}).get("drain")
+    if not drain:
+        return None
+    at = drain.get("at")
+    when = f"at {at[11:16]} UTC" if isinstance(at, str) else "now"
+    return f"This VM is deleted {when}. Log in again in a minute: you get another one."
+
+
 def configure(c):
     """Adds the hook to the hub's configuration, in front of one that is there."""
     before = c.Spawner.get("pre_spawn_hook", None)
@@ -70,6 +88,11 @@ async def pre_spawn_hook(spawner):
     waiting = asyncio.Event()
     spawner.progress = functools.partial(_progress, spawner, began, waiting)
     told = name in _told and began - _told[name] < TOLD
+    loop = asyncio.get_running_loop()
+    ending = deleted(await loop.run_in_executor(None, read_status))
+    if ending is not None:
+        waiting.set()
+        raise Deleted(ending)
     try:
         link, why = await connect(name, 3.0 if told else PATIENCE)
     except Exception:

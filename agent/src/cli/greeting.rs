@@ -116,6 +116,13 @@ fn lines(
     if status.health == Health::Unconfigured {
         return vec![format!("Nothing here is kept: this VM has no share. Files saved here go away with it {vm}.")];
     }
+    if let Some(drain) = status.scale_set.as_ref().and_then(|set| set.drain.as_ref()) {
+        let clock = drain.at.as_deref().and_then(|at| at.get(11..16));
+        let when = clock.map_or("now".to_owned(), |clock| format!("at {clock} UTC"));
+        return vec![format!(
+            "This VM is deleted {when}; it cannot be stopped. Save now, and log in again for another one {vm}."
+        )];
+    }
     let so_long = status.share.since.as_deref().filter(|_| status.share.state != ShareState::Mounted);
     let so_long = so_long.and_then(|since| lasting(since, &status.agent, now));
     // It will not come by waiting: something is wrong with it, or with the share for long.
@@ -167,6 +174,7 @@ mod tests {
     use crate::status::fixtures;
     use crate::status::idle::{IdleView, LeaveView};
     use crate::status::model::UserView;
+    use crate::status::model::{DrainView, ScaleSetView};
 
     fn mount(id: u64, parent: u64, target: &str, fs_type: &str, source: &str) -> Mount {
         Mount {
@@ -228,6 +236,18 @@ mod tests {
         leaving.idle = Some(IdleView { leave: Some(leave), ..fixtures::idle() });
         let text = said(&leaving, Notebooks::Connected);
         assert!(text.contains("was about to go. It stays for 60 min after you; longer: dsvm-agent keep 8h"), "{text}");
+        let mut ending = leaving;
+        let drain = DrainView {
+            at: Some("2026-03-04T14:20:00Z".to_owned()),
+            log_ins_refused: true,
+            rescued: 0,
+            left: 0,
+            written: false,
+            approved: false,
+        };
+        ending.scale_set = Some(ScaleSetView { drain: Some(drain), ..fixtures::free() });
+        let text = said(&ending, Notebooks::Connected);
+        assert!(text.starts_with("This VM is deleted at 14:20 UTC; it cannot be stopped. Save now"), "{text}");
         let status = idle;
         let mut mounted = status.clone();
         mounted.counts.present = 2;

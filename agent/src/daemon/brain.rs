@@ -14,6 +14,7 @@ use super::scale_set::ScaleSet;
 use super::textfile::Textfile;
 use super::trigger::{self, Trigger};
 use crate::config::{self, Seal};
+use crate::scale_set::act::Ask;
 use crate::share::observe::short;
 use crate::status::model::{Health, Status};
 use crate::status::publish;
@@ -118,10 +119,17 @@ struct Brain {
     published: Option<Instant>,
     ending: bool,
     idle: Idle,
-    /// The announcement that people are being told of, and the job.
-    telling: Option<(u64, u64)>,
+    /// What people are being told, and the job.
+    telling: Option<(people::Words, u64)>,
+    /// What is done before the VM is deleted or restarts.
+    drain: crate::scale_set::decide::drain::Memory,
+    /// What of it was kept last.
+    drain_kept: Vec<u8>,
+    /// Copies of users' files under way.
+    rescues: BTreeSet<u64>,
 }
 
+mod drain;
 mod files;
 mod idle;
 mod look;
@@ -139,6 +147,7 @@ impl Brain {
         orders::log_notes(config);
         let boot_id = boot_id();
         let idle = Idle::restore(&Path::new(RUN).join("status"), &boot_id);
+        let drain = drain::restore(&boot_id);
         Self {
             config: config.to_owned(),
             mode,
@@ -172,6 +181,9 @@ impl Brain {
             ending: false,
             idle,
             telling: None,
+            drain,
+            drain_kept: Vec::new(),
+            rescues: BTreeSet::new(),
         }
     }
 
@@ -235,6 +247,10 @@ impl Brain {
             Event::Done { id, job, result, stuck } => {
                 if let Err(failure) = &result {
                     tracing::debug!(target = job.target(), "{}", failure.line());
+                }
+                let approval = matches!(&job, Job::ScaleSet(ask) if matches!(**ask, Ask::Approve { .. }));
+                if approval || matches!(job, Job::LogIns { .. } | Job::Flush { .. } | Job::Rescue { .. }) {
+                    return self.drained(id, &job, result);
                 }
                 if let Job::ScaleSet(ask) = &job {
                     return self.scale_set_answered(id, ask, result);
@@ -411,7 +427,9 @@ impl Brain {
         decision.problems.extend(self.idle.problems());
         self.tell_people();
         self.tend_scale_set();
-        decision.problems.extend(self.scale_set_problems().into_iter().chain(self.open_listener()));
+        decision
+            .problems
+            .extend(self.scale_set_problems().into_iter().chain(self.drain_problems()).chain(self.open_listener()));
         decision.problems.extend(self.textfile_problem());
         self.number += 1;
         // A cloned VM gets its own name while the agent may be there already.
@@ -435,6 +453,9 @@ impl Brain {
         }
         status.node = self.scale_set.node(&self.identity.host);
         status.scale_set = self.scale_set.view(&self.engine.settings.scale_set, self.scale_facts());
+        if let Some(set) = &mut status.scale_set {
+            set.drain = self.drain_view();
+        }
         self.tell(status, idle);
         if let Some(status) = &self.status {
             self.waiters.answer(status, &self.engine.users);
@@ -445,6 +466,7 @@ impl Brain {
         self.looked = facts.now;
         let due = facts.now.saturating_add(self.engine.next_look(facts.now).min(PERIOD));
         self.last = Some((decision, due));
+        self.tend_drain();
         self.say_alive();
     }
 

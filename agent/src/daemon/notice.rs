@@ -2,8 +2,12 @@
 //! but what was escaped.
 
 use crate::idle::model::{Risk, Source};
+use crate::scale_set::decide::drain::{Notice, Outcome};
+use crate::scale_set::model::Event;
 use crate::status::duration::humane;
-use std::time::Duration;
+use crate::status::escape::{Charset, escape};
+use crate::sys::clock::rfc3339;
+use std::time::{Duration, SystemTime};
 
 /// The VM may go since nobody uses it: not used for so long, and in so long, at once when that is past.
 pub fn may_go(unused: Option<Duration>, left: Option<Duration>, risks: &[Risk]) -> String {
@@ -14,6 +18,49 @@ pub fn may_go(unused: Option<Duration>, left: Option<Duration>, risks: &[Risk]) 
     };
     let lost = lost(risks).map(|lost| format!("; {lost} would end")).unwrap_or_default();
     format!("{unused} {when}{lost}.\nTo keep it: dsvm-agent keep 2h")
+}
+
+/// Something about an event of Azure's.
+pub fn event(notice: Notice, event: Option<&Event>, wall: SystemTime) -> String {
+    let when = when(event, wall);
+    match notice {
+        Notice::Deletion => format!(
+            "This VM is deleted {when}; it cannot be stopped. Save now.\n\
+             Files that are on this VM only are being copied to the share, if they are small enough."
+        ),
+        Notice::Reminder => format!("This VM is deleted {when}. Save now."),
+        Notice::Restart => format!("This VM restarts {when}. Save now; log in again afterwards."),
+        Notice::CalledOff => "The deletion of this VM was called off: it stays.".to_owned(),
+    }
+}
+
+/// Why nobody is let in any more.
+pub fn log_in(event: Option<&Event>, wall: SystemTime) -> String {
+    format!("This VM is deleted {}. Log in again in a minute: you get another one.", when(event, wall))
+}
+
+/// What was copied for a user. They chose the names.
+pub fn rescued(outcome: &Outcome, link: &str, into: &str) -> String {
+    let files = if outcome.files == 1 { "1 file".to_owned() } else { format!("{} files", outcome.files) };
+    let mut text = format!("Rescued: {files}, in ~/{link}/rescued/{into}");
+    if outcome.left > 0 {
+        let named = outcome.largest.iter().map(|(path, bytes)| format!("~/{path} ({})", size(*bytes as f64)));
+        let named: Vec<String> = named.map(|n| escape(&n, Charset::Ascii).into_owned()).collect();
+        let more = outcome.left.saturating_sub(named.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text += &format!("\nNot copied, too big most likely; copy yourself: {}{more}", named.join(", "));
+    }
+    text
+}
+
+/// `at 14:20 UTC (in 14 min)`.
+fn when(event: Option<&Event>, wall: SystemTime) -> String {
+    let Some(at) = event.filter(|e| !e.started).and_then(|e| e.not_before) else { return "now".to_owned() };
+    let clock: String = rfc3339(at).chars().skip(11).take(5).collect();
+    match at.duration_since(wall) {
+        Ok(left) => format!("at {clock} UTC (in {})", humane(left)),
+        Err(_) => "now".to_owned(),
+    }
 }
 
 /// What ends with the VM, of all users together: `2 kernels (14 GiB in memory), 1 stopped job`.
@@ -54,6 +101,29 @@ mod tests {
 
     fn risk(source: Source, who: u32, value: f64) -> Risk {
         Risk { source, who: Some(who), value, unit: "", what: Some("secret".to_owned()) }
+    }
+
+    #[test]
+    fn people_are_told_of_a_deletion_with_the_time_and_what_was_copied() {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_633_160);
+        let not_before = Some(wall + Duration::from_secs(14 * 60 + 40));
+        let terminate = crate::scale_set::model::EventKind::Terminate;
+        let announced = Event { id: "e".into(), kind: terminate, not_before, started: false };
+        let text = event(Notice::Deletion, Some(&announced), wall);
+        assert!(
+            text.starts_with("This VM is deleted at 14:20 UTC (in 14 min); it cannot be stopped. Save now"),
+            "{text}"
+        );
+        assert!(log_in(Some(&announced), wall).contains("at 14:20 UTC (in 14 min). Log in again"));
+        let begun = Event { started: true, ..announced };
+        assert!(event(Notice::Reminder, Some(&begun), wall).starts_with("This VM is deleted now."));
+        let largest = vec![("data/x\u{1b}[2J.parquet".to_owned(), 9 << 30)];
+        let outcome = Outcome { files: 3, left: 2, largest, ..Outcome::default() };
+        assert_eq!(
+            rescued(&outcome, "notebooks/remote", "2026-03-04-dsvmpool_3"),
+            "Rescued: 3 files, in ~/notebooks/remote/rescued/2026-03-04-dsvmpool_3\n\
+             Not copied, too big most likely; copy yourself: ~/data/x\\u{1b}[2J.parquet (9 GiB) and 1 more"
+        );
     }
 
     #[test]

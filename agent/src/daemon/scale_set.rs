@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::scale_set::act::{Ask, Told};
 use crate::scale_set::decide::protection::Step;
 use crate::scale_set::decide::{events, metric, place, protection};
-use crate::scale_set::model::{Failure, Instance, Node, Place, Protection, Service, Use};
+use crate::scale_set::model::{Event, Failure, Instance, Node, Place, Protection, Service, Use};
 use crate::share::model::Failure as WorkerFailure;
 use crate::status::model::{EventView, Node as NodeView, ScaleSetView};
 use crate::sys::clock::rfc3339;
@@ -68,7 +68,9 @@ impl ScaleSet {
             wants.asks.push(Ask::Place);
         }
         let Some((node, instance)) = self.member() else { return wants };
-        if let Some(full) = Protection::of(settings.protect) {
+        // What is about to be deleted cannot be protected from it.
+        let ending = self.is_ending();
+        if let Some(full) = Protection::of(settings.protect).filter(|_| !ending) {
             match self.protection.decide(full, used, now) {
                 Some(Step::Commit { epoch }) => wants.commit = Some(epoch),
                 Some(Step::Protect { wanted, force }) => {
@@ -83,7 +85,8 @@ impl ScaleSet {
             // Nobody protects it: idle and announced is free.
             None => matches!(used, Use::Due { .. }),
         };
-        self.values = metric::values(used, self.protection.is_safe(now), free);
+        self.values =
+            if ending { Some(metric::ENDING) } else { metric::values(used, self.protection.is_safe(now), free) };
         let at = facts.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         if settings.metrics
             && let Some(values) = self.metric.decide(self.values, at / 60, now)
@@ -156,6 +159,7 @@ impl ScaleSet {
                 let list = result.and_then(|t| if let Told::Events(n, list) = t { Ok((n, list)) } else { Err(odd()) });
                 self.events.take(list, now, chance);
             }
+            // The drain has its own memory.
             Ask::Approve { .. } => {}
         }
         self.plan(facts);
@@ -183,6 +187,11 @@ impl ScaleSet {
             out.extend(self.metric.problem(now));
         }
         out
+    }
+
+    /// This VM's events; nothing while it is not known which there are.
+    pub fn events(&self) -> Option<&[Event]> {
+        self.events.incarnation.map(|_| self.events.events.as_slice())
     }
 
     /// Whether the VM is being given free, or is.
@@ -253,6 +262,7 @@ impl ScaleSet {
                 .map(ago),
             metric_sent_at: self.metric.arrived.map(ago),
             events: events.collect(),
+            drain: None,
         })
     }
 }

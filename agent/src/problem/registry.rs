@@ -218,6 +218,19 @@ problems! {
         "Azure Monitor does not hear from the VM, so that autoscale takes no VM away on its account.";
         "Give the VM's identity the role \"Monitoring Metrics Publisher\" on the scale set, and let it reach \
          https://REGION.monitoring.azure.com.";
+    "scale-set.log-ins":
+        "The VM is about to be deleted and log-ins cannot be refused, or they are refused although it is not: /run/nologin \
+         cannot be changed.";
+        "It is tried again by itself. If the VM stays and people cannot log in: sudo rm /run/nologin";
+    "scale-set.not-rescued":
+        "The VM is about to be deleted, and files of a user that are on it alone could not be copied to the share.";
+        "Copy what is needed from their home by hand, as long as the VM is there. It is tried again by itself.";
+    "scale-set.not-flushed":
+        "The VM is about to go, and what waits to be written to the share could not be written.";
+        "It is tried again until the VM goes. See why the share does not answer: sudo dsvm-agent doctor";
+    "scale-set.approval":
+        "Everything is done for the deletion of the VM, and Azure does not take that it may begin.";
+        "Nothing has to be done: it is tried again, and the deletion begins by itself when its notice is over.";
 
     "agent.textfile":
         "The file for metrics, [status] textfile, cannot be written.";

@@ -7,5 +7,6 @@
 
 pub mod act;
 pub mod decide;
+pub mod log_ins;
 pub mod model;
 pub mod observe;

@@ -6,6 +6,7 @@ pub mod decide;
 pub mod diagnosis;
 pub mod doctor;
 pub mod fetch;
+pub mod flush;
 pub mod greeting;
 pub mod heal;
 pub mod keys;

@@ -213,6 +213,8 @@ pub enum Attempt {
     Attach,
     /// Unmounting a user's directory.
     Detach,
+    /// Writing what waits to be written.
+    Flush,
     /// Unmounting the share's root.
     Unmount,
     /// Closing dead connections to the server.

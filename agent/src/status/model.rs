@@ -62,6 +62,9 @@ pub struct ScaleSetView {
     pub metric_sent_at: Option<String>,
     /// What Azure announced to this VM.
     pub events: Vec<EventView>,
+    /// What is done before the VM is deleted or restarts; nothing when it is not about to be.
+    #[serde(default)]
+    pub drain: Option<DrainView>,
 }
 
 impl ScaleSetView {
@@ -69,6 +72,23 @@ impl ScaleSetView {
     pub fn lasting(&self) -> Self {
         Self { metric_sent_at: None, ..self.clone() }
     }
+}
+
+/// What is done before the VM is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainView {
+    /// When it is deleted; nothing once that has begun, or when it is not known.
+    pub at: Option<String>,
+    /// Nobody but root is let in any more.
+    pub log_ins_refused: bool,
+    /// So many files that were on this VM only are on the share now.
+    pub rescued: u64,
+    /// So many are not: too big, or they could not be copied.
+    pub left: u64,
+    /// What waited to be written to the share is written.
+    pub written: bool,
+    /// Azure was told that it may begin.
+    pub approved: bool,
 }
 
 /// An event that Azure announced.

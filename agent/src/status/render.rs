@@ -318,6 +318,29 @@ impl View<'_> {
         let lead = format!("{}{} ", heading("scale set"), self.page.mark(mark));
         let line = parts.join(self.page.dot());
         self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &line);
+        if let Some(drain) = &set.drain {
+            let text = self.drain(drain);
+            self.page.paragraph(&" ".repeat(COLUMN + BEHIND_MARK), COLUMN + BEHIND_MARK, &text);
+        }
+    }
+
+    /// What is done before the VM is deleted.
+    fn drain(&self, drain: &DrainView) -> String {
+        let left = drain.at.as_deref().and_then(|at| self.ahead(at)).map(|left| whole(humane(left)));
+        let clock = drain.at.as_deref().and_then(|at| at.get(11..16)).map(|at| self.page.clean(at));
+        let when = match (clock, left) {
+            (Some(clock), Some(left)) => format!("at {clock} UTC (in {left})"),
+            _ => "now".to_owned(),
+        };
+        let files = |n: u64| if n == 1 { "1 file".to_owned() } else { format!("{n} files") };
+        let mut text =
+            format!("This VM is deleted {when}; it cannot be stopped. Save now. {} rescued", files(drain.rescued));
+        if drain.left > 0 {
+            text += &format!(", {} not", files(drain.left));
+        }
+        text += if drain.log_ins_refused { "; log-ins are refused" } else { "" };
+        text += if drain.approved { "; Azure may begin" } else { "" };
+        text + "."
     }
 
     /// A problem with its mark.

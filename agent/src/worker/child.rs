@@ -7,11 +7,11 @@ use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
 use crate::idle::observe::sense;
 use crate::pool::act as pool;
-use crate::scale_set::act as scale_set;
+use crate::scale_set::{act as scale_set, log_ins};
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
-use crate::share::{old, repair};
+use crate::share::{flush, old, repair};
 use crate::status::textfile;
 use crate::sys::clock::{boot_id, boottime, rfc3339};
 use crate::sys::{process, terminals};
@@ -279,6 +279,12 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             pool::write(row, present, before.as_deref(), *sweep, owners).map(done)
         }
         Job::Rows => pool::gather(configured()?.kind() != Kind::Smb).map(Answer::Rows),
+        Job::Flush { directory, .. } => flush::flush(configured()?, directory).map(done),
+        Job::LogIns { refuse } => {
+            let file = Path::new(log_ins::FILE);
+            let result = refuse.as_ref().map_or_else(|| log_ins::admit(file), |why| log_ins::refuse(file, why));
+            result.map(done).map_err(|e| Failure::call(Attempt::Worker, e))
+        }
         Job::Tell { terminals, text } => Ok(Answer::Told(terminals::write(Path::new("/dev"), terminals, text))),
         Job::ScaleSet(ask) => Ok(Answer::ScaleSet(Box::new(scale_set::perform(ask, &settings.scale_set)))),
     }

@@ -215,7 +215,7 @@ fn attempt_of(job: &Job) -> Attempt {
     match job {
         Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
         Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } | Job::Survey { .. } => Attempt::Worker,
-        Job::Textfile { .. } | Job::Tell { .. } => Attempt::Worker,
+        Job::Textfile { .. } | Job::Tell { .. } | Job::LogIns { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,
         Job::MountPoints { .. } => Attempt::MountPoints,
@@ -230,6 +230,7 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Rescue { .. } | Job::LastTime { .. } => Attempt::Directory,
         Job::Row { .. } | Job::Rows => Attempt::Directory,
         Job::ReadAhead { .. } => Attempt::Mount,
+        Job::Flush { .. } => Attempt::Flush,
         Job::Attach { .. } => Attempt::Attach,
         Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,
         Job::FetchKeys => Attempt::Vault,

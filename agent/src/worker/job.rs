@@ -211,6 +211,20 @@ pub enum Job {
         /// The whole text.
         text: String,
     },
+    /// Write what waits to be written to a user's directory on the share.
+    Flush {
+        /// Whose.
+        person: Person,
+        /// Their directory, relative to the mount point.
+        directory: String,
+        /// It is not waited for any longer, in seconds.
+        within: u64,
+    },
+    /// Refuse log-ins but root's, or let people log in again.
+    LogIns {
+        /// Why they are refused.
+        refuse: Option<String>,
+    },
     /// Write on people's terminals.
     Tell {
         /// On which.
@@ -268,6 +282,8 @@ impl Job {
             Job::Rows => "rows".to_owned(),
             Job::Textfile { .. } => "textfile".to_owned(),
             Job::Tell { .. } => "terminals".to_owned(),
+            Job::Flush { directory, .. } => format!("flush:{directory}"),
+            Job::LogIns { .. } => "log-ins".to_owned(),
         }
     }
 
@@ -321,6 +337,8 @@ impl Job {
             Job::Row { .. } | Job::Rows => c"dsvm:pool",
             Job::Textfile { .. } => c"dsvm:textfile",
             Job::Tell { .. } => c"dsvm:tell",
+            Job::Flush { .. } => c"dsvm:flush",
+            Job::LogIns { .. } => c"dsvm:log-ins",
         }
     }
 
@@ -336,7 +354,8 @@ impl Job {
             Job::FetchKeys => 35,
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
-            Job::ReadAhead { .. } | Job::Textfile { .. } | Job::Tell { .. } => 5,
+            Job::ReadAhead { .. } | Job::Textfile { .. } | Job::Tell { .. } | Job::LogIns { .. } => 5,
+            Job::Flush { within, .. } => *within,
             Job::MountRoot { .. } | Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Trial { .. } => 20,
             // A session that is just being opened anew is waited for.
             Job::Rekey { .. } => 60,
@@ -361,6 +380,8 @@ impl Job {
         let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;
         match self {
             Job::Tell { .. } => Privilege::Terminals,
+            // /run belongs to root: being root is enough.
+            Job::LogIns { .. } => Privilege::Root(CapabilitySet::empty()),
             // The main process's group may read what is kept.
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
@@ -410,9 +431,10 @@ impl Job {
             // sysfs belongs to root: being root is enough.
             Job::ReadAhead { .. } => Privilege::Root(CapabilitySet::empty()),
             Job::Link { person, .. } | Job::OwnDirectory { person, .. } => Privilege::User(person.clone()),
-            Job::Survey { person, .. } | Job::Rescue { person, .. } | Job::LastTime { person, .. } => {
-                Privilege::User(person.clone())
-            }
+            Job::Survey { person, .. }
+            | Job::Rescue { person, .. }
+            | Job::LastTime { person, .. }
+            | Job::Flush { person, .. } => Privilege::User(person.clone()),
             Job::Import { person, .. } => Privilege::User(Person::clone(person)),
         }
     }
@@ -426,7 +448,7 @@ impl Job {
     pub fn needs_settings(&self) -> bool {
         match self {
             Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => false,
-            Job::UnmountRoot | Job::Heal { .. } | Job::Tell { .. } => false,
+            Job::UnmountRoot | Job::Heal { .. } | Job::Tell { .. } | Job::LogIns { .. } => false,
             Job::Examine { what } => matches!(what, Examine::Key | Examine::Trial { .. }),
             _ => true,
         }
@@ -441,9 +463,10 @@ impl Job {
             Job::Detach { directory } | Job::Link { directory, .. } | Job::Import { directory, .. } => {
                 (Some(directory), &[], &[])
             }
-            Job::Survey { directory, .. } | Job::Rescue { directory, .. } | Job::LastTime { directory, .. } => {
-                (Some(directory), &[], &[])
-            }
+            Job::Survey { directory, .. }
+            | Job::Rescue { directory, .. }
+            | Job::LastTime { directory, .. }
+            | Job::Flush { directory, .. } => (Some(directory), &[], &[]),
             _ => (None, &[], &[]),
         };
         one.into_iter().chain(many.iter().map(String::as_str)).chain(wanted.iter().map(|w| w.directory.as_str()))
@@ -522,41 +545,5 @@ pub enum Answer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_home_is_entered_as_its_user_only() {
-        let person = Person::new(1001, 1001, vec![1001], "/home/alice".into()).unwrap();
-        let job = Job::Link { person: person.clone(), directory: "notebooks/alice".into(), make: true };
-        assert_eq!(job.privilege(), Privilege::User(person.clone()));
-        let directory = "notebooks/alice".to_owned();
-        for job in [
-            Job::Survey { person: person.clone(), directory: directory.clone() },
-            Job::LastTime { person: person.clone(), directory: directory.clone() },
-            Job::Rescue { person: person.clone(), directory, into: "2026-03-04-vm".to_owned(), limit: 1 },
-        ] {
-            assert_eq!(job.privilege(), Privilege::User(person.clone()));
-            assert!(!job.is_by_hand() && job.needs_settings());
-        }
-    }
-
-    #[test]
-    fn nobody_can_ask_for_a_worker_as_root() {
-        let json = r#"{"Link":{"person":{"uid":0,"gid":0,"groups":[],"home":"/root"},"directory":"x","make":true}}"#;
-        assert!(serde_json::from_str::<Job>(json).is_err());
-        let json = json.replace(r#""uid":0"#, r#""uid":1001"#);
-        assert!(serde_json::from_str::<Job>(&json).is_err(), "root's group neither");
-        let person = Person::new(1001, 1001, vec![0, 1001], "/home/a".into()).unwrap();
-        assert_eq!(person.groups(), [1001]);
-    }
-
-    #[test]
-    fn what_loads_libraries_or_resolves_names_has_no_privilege() {
-        let place = Job::ScaleSet(Box::new(scale_set::act::Ask::Place));
-        for job in [Job::Accounts { from: 1, to: 2, names: vec![] }, Job::Reach { host: "h".into(), port: 445 }, place]
-        {
-            assert_eq!(job.privilege(), Privilege::Nobody);
-        }
-    }
-}
+#[path = "job_tests.rs"]
+mod tests;

@@ -90,6 +90,7 @@ fn claims<'a>(job: &'a Job, template: &str) -> Result<Vec<Claim<'a>>, String> {
         Job::Link { person, directory, .. }
         | Job::Survey { person, directory }
         | Job::Rescue { person, directory, .. }
+        | Job::Flush { person, directory, .. }
         | Job::LastTime { person, directory } => whose(directory).map(|name| vec![as_person(name, person)]),
         _ => Ok(Vec::new()),
     }

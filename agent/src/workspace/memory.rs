@@ -91,8 +91,19 @@ pub struct Memory {
     pub seen: Duration,
     /// What is known of users' files on this VM, by log-in name: of those only whose home was looked at.
     pub files: BTreeMap<String, super::rescue::watch::Files>,
+    /// The VM is about to go: what is mounted meanwhile.
+    pub closing: Option<Closing>,
     /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
     pub held: BTreeMap<PathBuf, Held>,
+}
+
+/// What is mounted while the VM is about to go: nothing for anybody new.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Closing {
+    /// What nobody uses goes.
+    pub gone: bool,
+    /// Whose directory is needed all the same, to copy their files to it: log-in names.
+    pub needed: BTreeSet<String>,
 }
 
 /// A mount that could not be unmounted.

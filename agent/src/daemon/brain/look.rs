@@ -77,6 +77,7 @@ impl Brain {
         self.tend_scale_set();
         self.tend_pool();
         self.tend_textfile();
+        self.tend_drain();
         self.say_alive();
     }
 
@@ -91,7 +92,7 @@ impl Brain {
         let now = boottime();
         let presence = self.present.as_ref().map_or(Duration::ZERO, |(at, _)| (*at + PRESENCE).saturating_sub(now));
         let due = self.last.as_ref().map_or(Duration::ZERO, |(_, due)| due.saturating_sub(now));
-        let own = self.idle_due(now).min(self.scale_set_due()).min(self.pool.next_look(now));
+        let own = self.idle_due(now).min(self.scale_set_due()).min(self.drain.next(now)).min(self.pool.next_look(now));
         let pause = presence.min(due).min(self.engine.next_probe(now)).min(own);
         let waiters = self.waiters.soonest().into_iter();
         waiters.chain(self.look_at).fold(at + pause, Instant::min)

@@ -2,49 +2,82 @@
 
 use super::super::idle::is_human;
 use super::{Brain, Mode};
+use crate::scale_set::decide::drain::Notice;
 use crate::share::model::Failure;
 use crate::sys::clock::boottime;
 use crate::sys::terminals;
 use crate::worker::job::{Answer, Job};
 use std::path::Path;
 
+/// What is being told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Words {
+    /// The announcement with this number that the VM may go.
+    MayGo(u64),
+    /// Something about an event of Azure's.
+    Notice(Notice),
+    /// What was copied for this user.
+    Rescued(String),
+}
+
 impl Brain {
-    /// Tells people at terminals, if there is something that they have not been told. A round that ends by itself tells
-    /// nobody.
+    /// Tells people at terminals that the VM may go, if they have not been told. A round that ends by itself tells nobody.
     pub(super) fn tell_people(&mut self) {
         if self.mode != Mode::Service || self.ending || self.telling.is_some() || self.scale_set.is_ending() {
             return;
         }
-        let Some((epoch, text)) = self.idle.to_tell(boottime()) else { return };
-        let terminals = self.terminals();
-        if terminals.is_empty() {
-            return self.idle.tell_done(epoch, true, boottime());
+        if let Some((epoch, text)) = self.idle.to_tell(boottime()) {
+            self.say_to_people(Words::MayGo(epoch), &text, None);
         }
-        match self.client.start(Job::Tell { terminals, text: self.headed(&text) }) {
-            Ok(id) => self.telling = Some((epoch, id)),
+    }
+
+    /// Writes on the terminals of `whom`, or of everybody. One thing after the other: what cannot be said now comes again.
+    pub(super) fn say_to_people(&mut self, words: Words, text: &str, whom: Option<u32>) {
+        if self.telling.is_some() {
+            return self.said_to_people(&words, false);
+        }
+        let human = |uid: u32| is_human(&self.idle.range, &self.engine, uid);
+        let mut terminals = terminals::of_people(Path::new("/dev"), &human);
+        terminals.retain(|terminal| whom.is_none_or(|uid| terminal.uid == uid));
+        if terminals.is_empty() {
+            return self.said_to_people(&words, true);
+        }
+        // A person may have many terminals on many VMs.
+        let text = format!("dsvm-agent on {}:\n{text}", self.scale_set.node(&self.identity.host).name);
+        match self.client.start(Job::Tell { terminals, text }) {
+            Ok(id) => self.telling = Some((words, id)),
             Err(e) => {
                 tracing::warn!("no helper process could be asked for: {e}");
-                self.idle.tell_done(epoch, false, boottime());
+                self.said_to_people(&words, false);
             }
         }
     }
 
     /// What came of it.
     pub(super) fn told_people(&mut self, id: u64, result: &Result<Answer, Failure>) {
-        let Some((epoch, _)) = self.telling.take_if(|(_, of)| *of == id) else { return };
+        let Some((words, _)) = self.telling.take_if(|(_, of)| *of == id) else { return };
         if let Ok(Answer::Told(count)) = result {
-            tracing::info!(terminals = count, "people at terminals were told that this VM may go");
+            let what = match &words {
+                Words::MayGo(_) => "that this VM may go",
+                Words::Notice(_) => "of what Azure announces",
+                Words::Rescued(_) => "what was copied to the share",
+            };
+            tracing::info!(terminals = count, "people at terminals were told {what}");
         }
-        self.idle.tell_done(epoch, matches!(result, Ok(Answer::Told(_))), boottime());
+        self.said_to_people(&words, matches!(result, Ok(Answer::Told(_))));
         self.tend_scale_set();
+        self.tend_drain();
     }
 
-    fn terminals(&self) -> Vec<terminals::Terminal> {
-        terminals::of_people(Path::new("/dev"), &|uid| is_human(&self.idle.range, &self.engine, uid))
-    }
-
-    /// The text below a line that says who speaks, and where: a person may have many terminals on many VMs.
-    fn headed(&self, text: &str) -> String {
-        format!("dsvm-agent on {}:\n{text}", self.scale_set.node(&self.identity.host).name)
+    fn said_to_people(&mut self, words: &Words, done: bool) {
+        match words {
+            Words::MayGo(epoch) => self.idle.tell_done(*epoch, done, boottime()),
+            Words::Notice(notice) => self.drain.told(*notice, done),
+            Words::Rescued(user) => {
+                if let Some(outcome) = self.drain.rescued.get_mut(user) {
+                    outcome.told |= done;
+                }
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 use crate::scale_set::act::Ask;
 use crate::scale_set::model::Use;
 use crate::share::model::Failure;
+use crate::status::model::ScaleSetView;
 use crate::sys::clock::boottime;
 use crate::worker::job::{Answer, Job};
 use std::time::{Duration, SystemTime};
@@ -56,13 +57,15 @@ impl Brain {
     pub(super) fn scale_set_answered(&mut self, id: u64, ask: &Ask, result: Result<Answer, Failure>) {
         self.scale_set.absorb(id, ask, result, self.scale_facts());
         self.tend_scale_set();
+        self.tend_drain();
         let facts = self.scale_facts();
         let view = self.scale_set.view(&self.engine.settings.scale_set, facts);
-        let problems = self.scale_set_problems();
+        let problems: Vec<Problem> = self.scale_set_problems().into_iter().chain(self.drain_problems()).collect();
         let told = self.status.as_ref().is_some_and(|status| {
             let codes = |p: &Problem| status.problems.iter().any(|v| v.problem == *p);
             let known = status.problems.iter().filter(|v| v.problem.code.starts_with("scale-set.")).count();
-            status.scale_set.as_ref().map(|v| v.lasting()) == view.as_ref().map(|v| v.lasting())
+            status.scale_set.as_ref().map(|v| v.lasting())
+                == view.map(|v| ScaleSetView { drain: self.drain_view(), ..v.lasting() })
                 && status.node == self.scale_set.node(&self.identity.host)
                 && known == problems.len()
                 && problems.iter().all(codes)

@@ -22,6 +22,10 @@ pub struct Memory {
     pub trouble: Trouble,
 }
 
+/// A VM that is about to be deleted is no longer one of the set's: were it still counted as idle, autoscale would take
+/// another one on its account; and it is no victim any more, so that it vetoes nothing.
+pub const ENDING: Values = Values { idle: Some(false), busy: Some(false), unprotected: Some(false) };
+
 /// What is so now; nothing is said of what cannot be known. A VM whose use cannot be told is neither idle nor busy, but
 /// it still vetoes while it is not known to be protected: it may be the next victim.
 pub fn values(used: Use, safe: bool, free: bool) -> Option<Values> {

@@ -1,5 +1,6 @@
 //! What to do next, and what to say. Pure: times, chance and what was seen come in as arguments.
 
+pub mod drain;
 pub mod events;
 pub mod metric;
 pub mod place;

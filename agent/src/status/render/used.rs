@@ -212,7 +212,7 @@ impl View<'_> {
     }
 
     /// How far a time lies ahead; nothing when it is past or cannot be told.
-    fn ahead(&self, at: &str) -> Option<Duration> {
+    pub(super) fn ahead(&self, at: &str) -> Option<Duration> {
         let agent = &self.status.agent;
         let age = lasting(&agent.pass_at, agent, &self.ctx.now)?;
         let then = humantime::parse_rfc3339(at).ok()?;

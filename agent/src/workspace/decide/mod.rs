@@ -10,7 +10,7 @@ pub use problems::{
 pub(crate) use served::take_accounts;
 pub use served::{MISSING_AGAIN, NAMES_AT_ONCE, is_served, look_for_owners, take};
 
-use super::memory::{Memory, Record, Topic};
+use super::memory::{Closing, Memory, Record, Topic};
 use super::model::Step;
 use crate::config::settings::{MountWhen, Settings, Workspace};
 use crate::share::model::{Mounted, UserMount, View};
@@ -48,9 +48,10 @@ pub struct Busy {
 pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, guard: Option<u64>, now: Duration) {
     let there = mounted.by_directory();
     let is_mounted = |directory: &Path| there.contains_key(directory);
+    let closing = memory.closing.clone();
     memory.held.retain(|directory, _| is_mounted(directory));
     for record in memory.users.values_mut().filter(|r| !r.troubles.is_empty()) {
-        if is_wanted(workspace, record, now) == is_mounted(Path::new(&record.directory)) {
+        if is_wanted(closing.as_ref(), workspace, record, now) == is_mounted(Path::new(&record.directory)) {
             record.troubles.remove(&Topic::Mount);
         }
         if guard.is_some() && record.point == guard {
@@ -88,7 +89,8 @@ pub fn decide(
     }
     if share.usable.is_some() && !busy.directories {
         let unmade = |r: &&Record| {
-            let out = is_wanted(&settings.workspace, r, now) && !there.contains_key(Path::new(&r.directory));
+            let out = is_wanted(memory.closing.as_ref(), &settings.workspace, r, now)
+                && !there.contains_key(Path::new(&r.directory));
             let stale = out && !r.is_checked(now) && r.made.is_some();
             let missing = r.made != share.usable && r.squashed != share.usable;
             (missing || stale) && r.due(Topic::Directory, now)
@@ -106,7 +108,7 @@ pub fn decide(
         if share.usable.is_some() && wants_own(record, share, busy, now) {
             steps.push(Step::OwnDirectory { name: name.clone() });
         }
-        if share.usable.is_some() && wants_mount(&settings.workspace, record, share, &there, busy, now) {
+        if share.usable.is_some() && wants_mount((memory, &settings.workspace), record, share, &there, busy, now) {
             steps.push(Step::Attach { name: name.clone(), address: share.address });
         }
     }
@@ -131,7 +133,7 @@ fn wants_own(record: &Record, share: &View, busy: &Busy, now: Duration) -> bool 
 }
 
 fn wants_mount(
-    workspace: &Workspace,
+    (memory, workspace): (&Memory, &Workspace),
     record: &Record,
     share: &View,
     there: &HashMap<&Path, &UserMount>,
@@ -139,7 +141,8 @@ fn wants_mount(
     now: Duration,
 ) -> bool {
     let directory = Path::new(&record.directory);
-    is_wanted(workspace, record, now)
+    let new = memory.closing.as_ref().is_none_or(|c| c.needed.contains(&record.account.name));
+    new && is_wanted(memory.closing.as_ref(), workspace, record, now)
         && record.made == share.usable
         && record.is_checked(now)
         && record.point == share.guard
@@ -149,7 +152,13 @@ fn wants_mount(
 }
 
 /// Whether a user's directory is to be mounted, as far as it depends on them.
-fn is_wanted(workspace: &Workspace, record: &Record, now: Duration) -> bool {
+fn is_wanted(closing: Option<&Closing>, workspace: &Workspace, record: &Record, now: Duration) -> bool {
+    if let Some(closing) = closing {
+        let needed = closing.needed.contains(&record.account.name);
+        if needed || closing.gone {
+            return needed;
+        }
+    }
     workspace.mount == MountWhen::Always || record.is_here(workspace.linger, now)
 }
 
@@ -166,7 +175,11 @@ fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy
         Some(_) if m.other => Some("the configuration asks for another share"),
         Some(_) if m.is_removed() => Some("its directory was removed on the share"),
         Some(r) if r.is_foreign() => Some("it is not this user's, as far as is known"),
-        Some(r) => (!is_wanted(workspace, r, now)).then_some("the user is not here"),
+        Some(r) => {
+            let why =
+                if memory.closing.as_ref().is_some_and(|c| c.gone) { "the VM goes" } else { "the user is not here" };
+            (!is_wanted(memory.closing.as_ref(), workspace, r, now)).then_some(why)
+        }
     };
     let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|h| now < h.again);
     let free = |m: &&UserMount| !m.carries && !busy.mounts.contains(&m.directory) && !held(m);
