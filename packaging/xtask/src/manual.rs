@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 mod command;
+mod idle;
 mod problems;
 mod roff;
 mod settings;
 
 /// The pages, each with its section as the end of its name.
-pub const PAGES: &[&str] = &["dsvm-agent.1", "dsvm-agent.toml.5", "dsvm-agent-problems.7"];
+pub const PAGES: &[&str] = &["dsvm-agent.1", "dsvm-agent.toml.5", "dsvm-agent-idle.7", "dsvm-agent-problems.7"];
 
 /// What each shell's completions are called where the distribution looks for them.
 pub const COMPLETIONS: &[(Shell, &str)] =
@@ -98,14 +99,16 @@ fn values(root: &Path, version: &str, date: &str) -> Result<Vec<(&'static str, S
     let example = at(&example, fs::read_to_string(&example))?;
     let problems = problems::problems(PROBLEMS)
         .map_err(|missing| Error::Failed("dsvm-agent-problems.7".to_owned(), format!("there is no {missing}")))?;
-    Ok(vec![
+    let mut values = vec![
         ("@DATE@", date.to_owned()),
         ("@VERSION@", roff::escape(version)),
         ("@COMMANDS@", command::commands(&program)),
         ("@OPTIONS@", command::options(&program)),
         ("@SETTINGS@", settings::settings(&example)),
         ("@PROBLEMS@", problems),
-    ])
+    ];
+    values.extend(idle::values(&settings::section(&example, "idle")));
+    Ok(values)
 }
 
 /// A word in the title stays in its line; one on a line of its own is replaced with the line.

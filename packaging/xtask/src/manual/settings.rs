@@ -38,22 +38,22 @@ enum Block<'a> {
 
 fn blocks(example: &str) -> Vec<Block<'_>> {
     let mut out = Vec::new();
-    let mut told: Vec<&str> = Vec::new();
+    let mut said: Vec<&str> = Vec::new();
     // A setting right below another belongs to it.
     let mut together = false;
     for text in example.lines() {
         let below = std::mem::take(&mut together);
         match line(text) {
             // Before the first section, a gap ends what explains the file.
-            Line::Blank if out.is_empty() => told.clear(),
-            Line::Blank => told.push(""),
-            Line::Explains(text) => told.push(text),
-            Line::Section(name) => out.push(Block::Section(name, std::mem::take(&mut told))),
+            Line::Blank if out.is_empty() => said.clear(),
+            Line::Blank => said.push(""),
+            Line::Explains(text) => said.push(text),
+            Line::Section(name) => out.push(Block::Section(name, std::mem::take(&mut said))),
             Line::Setting(text) => {
                 together = true;
                 match out.last_mut() {
                     Some(Block::Settings(lines, _)) if below => lines.push(text),
-                    _ => out.push(Block::Settings(vec![text], std::mem::take(&mut told))),
+                    _ => out.push(Block::Settings(vec![text], std::mem::take(&mut said))),
                 }
             }
         }
@@ -63,8 +63,25 @@ fn blocks(example: &str) -> Vec<Block<'_>> {
 
 /// One heading for each section of `example`, in its order, with every setting below.
 pub fn settings(example: &str) -> String {
+    told(blocks(example))
+}
+
+/// The same of the section `name` alone and of those below it.
+pub fn section(example: &str, name: &str) -> String {
+    let mut inside = false;
+    let within = |block: &Block<'_>| {
+        if let Block::Section(title, _) = block {
+            let title = title.trim_matches(['[', ']']);
+            inside = title.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        }
+        inside
+    };
+    told(blocks(example).into_iter().filter(within).collect())
+}
+
+fn told(blocks: Vec<Block<'_>>) -> String {
     let mut out = String::new();
-    for block in blocks(example) {
+    for block in blocks {
         match block {
             Block::Section(name, told) => {
                 out.push_str(&format!(".SS {}\n{}", escape(name), explain(&told, ".PP")));
@@ -159,6 +176,8 @@ Two.
 \\fBc = []\\fR
 ";
         assert_eq!(settings(example), expected);
+        assert_eq!(format!("{}{}", section(example, "share"), section(example, "shared")), expected);
+        assert_eq!(section("#[a]\n#[a.b]\n#x = 1\n#[ab]\n#y = 2\n", "a"), ".SS [a]\n.SS [a.b]\n.TP\n\\fBx = 1\\fR\n");
     }
 
     #[test]
