@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod cloud_init;
 mod deb;
 mod demo;
 mod host;

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the checks and the rings of tests, from nothing.
 
-use crate::{deb, host, image, manual};
+use crate::{cloud_init, deb, host, image, manual};
 use clap::ValueEnum;
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Ring {
-    /// Format, lints, documentation, shell scripts, manual pages, licences.
+    /// Format, lints, documentation, shell scripts, manual pages, user-data, licences.
     Check,
     /// Pure functions, beside the code.
     Unit,
@@ -80,6 +80,7 @@ fn check() -> Result<(), Box<dyn Error>> {
         command
     })?;
     manual::check(&deb::target().join("manual"), deb::root())?;
+    cloud_init::check(&deb::target().join("user-data"))?;
     deny()
 }
 

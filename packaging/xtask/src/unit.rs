@@ -1,7 +1,8 @@
 //! What systemd says of the unit, before anybody installs it.
 
-use crate::deb::{copy, files, fresh_directory, root, target};
-use crate::host::{self, Error, run};
+use crate::cloud_init;
+use crate::deb::{copy, files, fresh_directory, root};
+use crate::host::{Error, run};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub fn check(tree: &Path, program: &Path) -> Result<(), Error> {
     for path in [&units, &wants, &tree.join("usr/bin"), &tree.join("bin")] {
         fs::create_dir_all(path).map_err(|error| Error::File(path.clone(), error))?;
     }
-    let cloud_init = cloud_init()?;
+    let cloud_init = cloud_init::package()?;
     for directory in [cloud_init.join("lib"), cloud_init.join("usr/lib"), PathBuf::from("/usr/lib")] {
         for unit in files(&directory.join("systemd/system")).unwrap_or_default() {
             let name = unit.file_name().unwrap_or_default();
@@ -61,26 +62,6 @@ pub fn check(tree: &Path, program: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The files of cloud-init's package, kept from build to build. It is only unpacked: installing it would enable it.
-fn cloud_init() -> Result<PathBuf, Error> {
-    let tree = target().join("cloud-init");
-    if tree.exists() {
-        return Ok(tree);
-    }
-    let work = target().join("cloud-init.new");
-    fresh_directory(&work)?;
-    let download = || run(Command::new("apt-get").args(["download", "--quiet", "cloud-init"]).current_dir(&work));
-    if download().is_err() {
-        run(host::as_root("apt-get").args(["--quiet", "update"]))?;
-        download()?;
-    }
-    for file in files(&work)? {
-        run(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&work))?;
-    }
-    fs::rename(&work, &tree).map_err(|error| Error::File(work, error))?;
-    Ok(tree)
-}
-
 /// Runs a command to its end. Nothing of it is shown: a build that goes well says one line.
 fn output(command: &mut Command) -> Result<(bool, String), Error> {
     let output = command.output().map_err(|error| Error::Start(format!("{command:?}"), error))?;
@@ -92,6 +73,7 @@ fn output(command: &mut Command) -> Result<(bool, String), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deb::target;
 
     /// The systemd of Ubuntu 20.04, the oldest that the package is for. An older one ignores a directive that it does
     /// not know, with a warning: the unit would start with less protection, or be given up on.

@@ -146,27 +146,6 @@ fn assert_is_configuration(text: &str) {
     assert!(matches!(&mistakes[..], [one] if one.contains("/etc/dsvm-agent/share.key: ")), "{outcome:?}\n{text}");
 }
 
-/// The table of words in `cloud-init/README.md` is complete, and with its examples the files hold configurations.
-#[test]
-fn the_user_data_is_complete_and_holds_a_configuration() {
-    let notes = read("cloud-init/README.md");
-    let example = |line: &str| {
-        let mut cells = line.split('|').map(str::trim).skip(1);
-        let word = cells.next()?.strip_prefix('`')?.strip_suffix('`')?.to_owned();
-        word.starts_with('@').then(|| (word, cells.next().unwrap_or_default().trim_matches('`').to_owned()))
-    };
-    let words: Vec<(String, String)> = notes.lines().filter_map(example).collect();
-    for file in ["cloud-init/stock.yaml", "cloud-init/baked.yaml"] {
-        let text = words.iter().fold(read(file), |text, (word, example)| text.replace(word, example));
-        let left: Vec<_> = text.lines().filter(|l| !l.starts_with('#') && l.split('@').count() > 2).collect();
-        assert!(left.is_empty(), "{file}: nobody says what these are: {left:?}");
-        let mut lines = text.lines().skip_while(|line| !line.contains("path: /etc/dsvm-agent/agent.toml"));
-        lines.by_ref().find(|line| line.trim() == "content: |").expect("a configuration");
-        let content = lines.map_while(|line| if line.is_empty() { Some("") } else { line.strip_prefix("      ") });
-        assert_is_configuration(&content.collect::<Vec<_>>().join("\n"));
-    }
-}
-
 #[test]
 fn every_command_is_known_to_what_it_calls() {
     let agent = program().to_owned();

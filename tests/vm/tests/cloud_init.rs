@@ -3,8 +3,8 @@
 use vm::server::{ACCOUNT, HOST, KEY, SHARE};
 use vm::{FileServer, Guest, Scenario, Service, package, together};
 
-const STOCK: &str = include_str!("../../../cloud-init/stock.yaml");
-const BAKED: &str = include_str!("../../../cloud-init/baked.yaml");
+const STOCK: &str = include_str!("../../../cloud-init/stock-key-file.yaml");
+const BAKED: &str = include_str!("../../../cloud-init/baked-key-file.yaml");
 
 /// What the pool's administrator adds: its people.
 const PEOPLE: &str = "
