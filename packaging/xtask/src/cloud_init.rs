@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod repository;
+
 /// What cloud-init's code imports, by Debian package.
 const HOST_PACKAGES: &[&str] = &[
     "python3",
@@ -50,8 +52,9 @@ pub fn package() -> Result<PathBuf, Error> {
     Ok(tree)
 }
 
-/// Fills every file as its notes say, has cloud-init render it and hold it to its schema, and the program check the
-/// configuration that it writes. What is rendered is left in `out`.
+/// Fills every file as its notes say, has cloud-init render it and hold it to its schema, the program check the
+/// configuration that it writes, and apt find the package in a repository that was made as the notes say. What is rendered
+/// is left in `out`.
 ///
 /// # Errors
 /// A word that the notes do not explain, or what one of them said.
@@ -61,7 +64,16 @@ pub fn check(out: &Path) -> Result<(), Error> {
     fresh_directory(out)?;
     let directory = root().join("cloud-init");
     let notes = directory.join("README.md");
-    let words = words(&at(&notes, fs::read_to_string(&notes))?);
+    let notes = at(&notes, fs::read_to_string(&notes))?;
+    let repository = repository::Repository::make(&out.join("apt"), &notes)?;
+    let mut words = words(&notes);
+    for (word, example) in &mut words {
+        match word.as_str() {
+            "@APT_URL@" => example.clone_from(&repository.address),
+            "@APT_KEY@" => example.clone_from(&repository.key),
+            _ => {}
+        }
+    }
     let mut all = files(&directory)?;
     all.retain(|path| path.extension().is_some_and(|kind| kind == "yaml"));
     all.sort();
@@ -85,6 +97,9 @@ pub fn check(out: &Path) -> Result<(), Error> {
         }
         cloud_init.schema(&place)?;
         check_configuration(&cloud_init, &place)?;
+        if name == "stock-apt.yaml" {
+            repository.ask(&cloud_init.parse(&place)?)?;
+        }
     }
     Ok(())
 }

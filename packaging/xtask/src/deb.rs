@@ -30,6 +30,10 @@ const STAGED: &[(&str, &str)] = &[
     ("CHANGELOG.md", "NEWS.md"),
 ];
 
+/// Directories whose files go there whole.
+const STAGED_WHOLE: &[(&str, &str)] =
+    &[("packaging/doc", "doc"), ("packaging/image", "examples/image"), ("cloud-init", "examples/cloud-init")];
+
 /// Builds the package of the version that the workspace names, puts it into `out` and returns its path.
 pub fn build(out: &Path) -> Result<PathBuf, Error> {
     build_as(out, env!("CARGO_PKG_VERSION"))
@@ -83,7 +87,10 @@ fn pack(work: &Path, program: &Path, version: &str) -> Result<PathBuf, Error> {
 }
 
 /// What is in the program, as a text to lie beside the package.
-fn bill(version: &str) -> Result<String, Error> {
+///
+/// # Errors
+/// cargo does not say.
+pub fn bill(version: &str) -> Result<String, Error> {
     let metadata = run(Command::new(env!("CARGO"))
         .args(["metadata", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
         .current_dir(root()))?;
@@ -120,6 +127,13 @@ fn stage(tree: &Path, program: &Path, version: &str, epoch: &str) -> Result<(), 
     }
     for (from, to) in STAGED {
         copy(&root().join(from), &tree.join(to))?;
+    }
+    for (from, to) in STAGED_WHOLE {
+        let to = tree.join(to);
+        fs::create_dir_all(&to).map_err(|error| Error::File(to.clone(), error))?;
+        for file in files(&root().join(from))? {
+            copy(&file, &to.join(file.file_name().unwrap_or_default()))?;
+        }
     }
     copy(program, &tree.join("dsvm-agent"))?;
     manual::write(&tree.join("manual"), root(), version, &manual::day(epoch)?)?;

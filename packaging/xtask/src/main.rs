@@ -14,6 +14,7 @@ mod image;
 mod manual;
 mod program;
 mod sbom;
+mod size;
 mod test;
 mod unit;
 
@@ -41,6 +42,8 @@ enum Command {
     },
     /// Measure the package in a guest and print one table of figures.
     Bench(bench::Options),
+    /// Build the package and print one table of what it takes: on a disk, to download, to build, to trust.
+    Size(size::Options),
     /// Make the manual pages and the completions of shells, as the package has them.
     Manual {
         /// Where to.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Deb { out } => deb::build(&out).map(drop).map_err(Box::from),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Size(options) => size::measure(&options).map_err(Box::from),
         Command::Test { rings } => test::run(&rings),
         Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
         Command::Image { suite, force } => {

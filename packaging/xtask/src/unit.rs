@@ -12,10 +12,11 @@ use std::process::Command;
 /// leave, by systemd 252's rules: 5.3 without the latter.
 const MAX_EXPOSURE: &str = "56";
 
-/// Asks systemd about the unit among the host's own units and cloud-init's, in a tree that nothing runs from.
+/// Asks systemd about the unit among the host's own units and cloud-init's, in a tree that nothing runs from, and returns
+/// its exposure as systemd says it, such as `5.2 MEDIUM`.
 ///
 /// An ordering cycle is why cloud-init is there: systemd breaks one by silently not starting some unit.
-pub fn check(tree: &Path, program: &Path) -> Result<(), Error> {
+pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
     fresh_directory(tree)?;
     let units = tree.join("usr/lib/systemd/system");
     let wants = tree.join("etc/systemd/system/multi-user.target.wants");
@@ -58,8 +59,10 @@ pub fn check(tree: &Path, program: &Path) -> Result<(), Error> {
         return Err(Error::Failed("systemd-analyze verify".to_owned(), said));
     }
     let threshold = format!("--threshold={MAX_EXPOSURE}");
-    run(&mut analyze(&["security", "--offline=true", &threshold, "dsvm-agent.service"]))?;
-    Ok(())
+    let said = run(&mut analyze(&["security", "--offline=true", &threshold, "dsvm-agent.service"]))?;
+    let level = said.lines().find_map(|line| line.split_once("exposure level for dsvm-agent.service: "));
+    let level = level.map(|(_, level)| level.trim_end_matches(|c: char| !c.is_ascii()).trim().to_owned());
+    level.ok_or_else(|| Error::Failed("systemd-analyze security".to_owned(), said))
 }
 
 /// Runs a command to its end. Nothing of it is shown: a build that goes well says one line.

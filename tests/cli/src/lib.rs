@@ -8,6 +8,8 @@ use std::process::Command;
 
 pub use namespaces::program;
 
+pub mod page;
+
 /// What a run of the program gave.
 #[derive(Debug)]
 pub struct Outcome {

@@ -1,5 +1,6 @@
 //! README.md: its pictures, its commands and its examples are true.
 
+use cli::page::{blocks, commands, read, spans};
 use cli::{Configuration, program, run};
 use dsvm_agent::config::settings::Kind;
 use dsvm_agent::share::model::ShareState;
@@ -11,44 +12,10 @@ use dsvm_agent::status::public::public;
 use dsvm_agent::status::render::{Context, render};
 use dsvm_agent::workspace::decide::link_problem;
 use dsvm_agent::workspace::model::{Account, Link};
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The fenced blocks of a page that are marked as `kind`.
-fn blocks(page: &str, kind: &str) -> Vec<String> {
-    let parts: Vec<&str> = page.split("```").collect();
-    let marked = parts.iter().skip(1).step_by(2).filter_map(|block| block.strip_prefix(kind)?.strip_prefix('\n'));
-    marked.map(str::to_owned).collect()
-}
-
-/// What stands between backticks outside the fenced blocks.
-fn spans(page: &str) -> Vec<String> {
-    let prose: String = page.split("```").step_by(2).collect();
-    prose.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " ")).collect()
-}
-
-/// Every command of the page, in blocks and in sentences, without `sudo`.
-fn commands(page: &str) -> Vec<String> {
-    let lines = blocks(page, "sh").join("").lines().map(str::to_owned).collect::<Vec<_>>();
-    assert!(!lines.is_empty());
-    let written = spans(page).into_iter().filter(|span| {
-        let first = span.split(' ').next().unwrap_or_default();
-        span.contains(' ') && ["sudo", "cargo", "dsvm-agent", "systemctl", "az", "apt-get"].contains(&first)
-    });
-    lines.into_iter().chain(written).map(|line| line.trim_start_matches("sudo ").to_owned()).collect()
-}
 
 fn user(name: &str, uid: u32, state: UserState) -> UserView {
     let (directory, link) = (format!("notebooks/{name}"), format!("/home/{name}/notebooks/remote"));
@@ -147,32 +114,6 @@ fn assert_is_configuration(text: &str) {
 }
 
 #[test]
-fn every_command_is_known_to_what_it_calls() {
-    let agent = program().to_owned();
-    let cargo = |package: &str| {
-        // target/PROFILE/dsvm-agent
-        let target = agent.ancestors().nth(2).expect("a target directory");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--package", package, "--target-dir"]).arg(target).current_dir(root());
-        assert!(cargo.status().expect("cargo runs").success(), "{package} does not build");
-        target.join("debug").join(package)
-    };
-    let xtask = cargo("xtask");
-    for command in commands(&read("README.md")) {
-        let words: Vec<String> = command.replace(['[', ']'], "").split_whitespace().map(str::to_owned).collect();
-        let (called, arguments) = match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["cargo", "xtask", ..] => (&xtask, &words[2..]),
-            ["dsvm-agent", ..] => (&agent, &words[1..]),
-            // Then a test has to run it, and this test has to know which one does.
-            _ => panic!("no test runs `{command}`"),
-        };
-        // Everything before `--help` is read, and refused if it is wrong; nothing is done.
-        let outcome = run(Command::new(called).args(arguments).arg("--help"));
-        assert_eq!(outcome.code, 0, "{command}: {outcome:?}");
-    }
-}
-
-#[test]
 fn no_command_of_the_program_is_left_out() {
     let commands = commands(&read("README.md"));
     let help = run(Command::new(program()).arg("--help")).out;
@@ -192,14 +133,8 @@ fn the_two_commands_stand_at_the_top_and_ci_runs_the_second() {
 }
 
 #[test]
-fn what_it_points_to_is_there() {
+fn the_package_that_it_names_is_the_one_that_is_built() {
     let page = read("README.md");
-    let rooms = ["agent/", "packaging/", "cloud-init/", "tests/"];
-    let named = spans(&page).into_iter().filter(|span| rooms.iter().any(|room| span.starts_with(room)));
-    let linked = page.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned);
-    for path in named.chain(linked) {
-        assert!(root().join(&path).exists(), "there is no {path}");
-    }
     let packages: Vec<_> = spans(&page).into_iter().filter(|span| span.ends_with(".deb")).collect();
     assert_eq!(packages, [format!("dist/dsvm-agent_{VERSION}_amd64.deb")]);
 }

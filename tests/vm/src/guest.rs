@@ -406,13 +406,21 @@ impl Guest {
         self.settle();
     }
 
-    /// Makes of this guest what an image that was baked from it is, and boots that for the first time.
+    /// Another machine, made from this one's disk as from an image, and booted for the first time. This one must be off,
+    /// and stay so.
+    ///
+    /// # Panics
+    /// If this one is on, or the other does not boot.
     #[track_caller]
-    pub fn boot_as_baked_image(&mut self, user_data: &str) {
-        self.sh("cloud-init clean --logs --machine-id --seed; rm -f /etc/systemd/network/*cloud-init*");
-        self.power_off_clean();
-        self.seed = seed_for(&self.directory, &self.name, user_data);
-        self.power_on();
+    pub fn boot_clone(&self, name: &str, user_data: &str) -> Guest {
+        assert!(self.running.is_none(), "{} is on", self.name);
+        let directory = directory(&self.common, name);
+        let seed = seed_for(&directory, name, user_data);
+        let disk = self.directory.join("disk.qcow2");
+        let mut clone = Self::new(Arc::clone(&self.common), name, self.image.clone(), self.memory, seed, &disk);
+        clone.power_on_from(&Start::Boot);
+        clone.settle();
+        clone
     }
 
     /// Pulls the cable of the segment, or puts it back. The control channel stays.
