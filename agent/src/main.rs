@@ -107,8 +107,8 @@ fn log(quiet: bool) {
     let subscriber = tracing_subscriber::fmt().with_max_level(level);
     match Journal::open() {
         Ok(journal) if leads_there => {
-            subscriber.event_format(Lines { journal: true }).with_writer(std::sync::Arc::new(journal)).init();
+            subscriber.event_format(Lines::new(true)).with_writer(std::sync::Arc::new(journal)).init();
         }
-        _ => subscriber.event_format(Lines { journal: false }).with_writer(std::io::stderr).init(),
+        _ => subscriber.event_format(Lines::new(false)).with_writer(std::io::stderr).init(),
     }
 }

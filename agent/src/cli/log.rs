@@ -1,16 +1,21 @@
 //! How the log is written: to the journal in its own form, with fields that can be asked for, and anywhere else as a
-//! line of text.
+//! line of text. No process writes more than [`limit`] lets it.
 
 use crate::status::escape::{Charset, escape};
+use crate::sys::clock::boottime;
+use limit::Limit;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
+
+pub mod limit;
 
 /// Where journald takes entries (systemd's JOURNAL_NATIVE_PROTOCOL).
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -26,10 +31,17 @@ pub fn is_journal(stream: &str, device: u64, inode: u64) -> bool {
 
 /// One entry for each event: the message, then its fields. What users wrote is escaped: a name must not be able to
 /// write a line, or a field, of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Lines {
-    /// The journal reads it.
-    pub journal: bool,
+    journal: bool,
+    limit: Mutex<Limit>,
+}
+
+impl Lines {
+    /// In the journal's own form, if the journal reads it.
+    pub fn new(journal: bool) -> Self {
+        Self { journal, limit: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
@@ -58,8 +70,15 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(missing) = self.limit.lock().unwrap_or_else(PoisonError::into_inner).take(boottime()) else {
+            // Nothing is written then, and no entry is made of nothing.
+            return Ok(());
+        };
         let mut text = Text::default();
         event.record(&mut text);
+        if missing > 0 {
+            write!(text.message, " (Before this, {missing} lines were not written: too many at once.)")?;
+        }
         out.write_str(&if self.journal { native(&text, *event.metadata().level()) } else { line(&text) })
     }
 }

@@ -1,7 +1,9 @@
 //! What the log says: one line for each change that a person would want to know of, and none while nothing changes.
 //! Pure: two statuses and the time come in, lines go out.
 
-use crate::status::model::{ProblemView, ShareState, ShareView, Status, UserState};
+use crate::idle::model::{State, Verdict};
+use crate::status::idle::IdleView;
+use crate::status::model::{EventView, ProblemView, ScaleSetView, ShareState, ShareView, Status, UserState};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,8 +19,39 @@ pub const PROBLEM_BEGAN: &str = "df2574a6b6ca45b983a3b4b12a9ea373";
 /// A problem is over.
 pub const PROBLEM_OVER: &str = "591fa824cd324acf9263c12d86f27da6";
 
+/// Whether the VM counts as used is another than before.
+pub const VM_USE: &str = "9106f5ea24c347329af3131f994f2709";
+/// It is announced that the VM may go.
+pub const LEAVE_ANNOUNCED: &str = "3a042deb0aac4cecb1a8ef5eee4fa623";
+/// That is taken back.
+pub const LEAVE_TAKEN_BACK: &str = "114e7708595c46348fc94c4eafa19057";
+/// The VM is protected from scale-in.
+pub const PROTECTED: &str = "be77625ace3b4637a40ee205748db55f";
+/// It is not any more.
+pub const UNPROTECTED: &str = "21b96e97ee8c4a58ad62a349ba55cb85";
+/// Azure announced an event.
+pub const EVENT_ANNOUNCED: &str = "2d6ae7bc7ce848cc82679f568b4f6c3a";
+/// The VM is deleted soon, and what can be done before is begun.
+pub const DRAIN_BEGAN: &str = "ecefe700613b45de86dcc555c18f49d9";
+/// That is done.
+pub const DRAIN_ENDED: &str = "51fab5c7004a4bdd9ae26e66f0eb34e1";
+
 /// All of them.
-pub const IDS: [&str; 5] = [SHARE_MOUNTED, SHARE_LOST, USERS_READY, PROBLEM_BEGAN, PROBLEM_OVER];
+pub const IDS: [&str; 13] = [
+    SHARE_MOUNTED,
+    SHARE_LOST,
+    USERS_READY,
+    PROBLEM_BEGAN,
+    PROBLEM_OVER,
+    VM_USE,
+    LEAVE_ANNOUNCED,
+    LEAVE_TAKEN_BACK,
+    PROTECTED,
+    UNPROTECTED,
+    EVENT_ANNOUNCED,
+    DRAIN_BEGAN,
+    DRAIN_ENDED,
+];
 
 /// So many lines at once. When everything fails, the first ones say what and the status has the rest.
 const BURST: f64 = 20.0;
@@ -40,17 +73,24 @@ pub struct Line {
     pub code: Option<String>,
     /// Whom or what it is about, if it is one.
     pub subject: Option<String>,
+    /// Whether the VM counts as used, where that is what changed.
+    pub verdict: Option<Verdict>,
 }
 
 impl Line {
     /// Writes it to the log.
     pub fn write(&self) {
         let (id, code, subject) = (self.id, self.code.as_deref(), self.subject.as_deref());
+        let verdict = self.verdict.map(Verdict::name);
         if self.warns {
-            tracing::warn!(message_id = id, code, subject, "{}", self.message);
+            tracing::warn!(message_id = id, code, subject, verdict, "{}", self.message);
         } else {
-            tracing::info!(message_id = id, code, subject, "{}", self.message);
+            tracing::info!(message_id = id, code, subject, verdict, "{}", self.message);
         }
+    }
+
+    fn new(id: &'static str, warns: bool, message: String) -> Self {
+        Self { id: Some(id), warns, message, code: None, subject: None, verdict: None }
     }
 }
 
@@ -100,7 +140,7 @@ impl Changes {
 }
 
 fn remark(message: String) -> Line {
-    Line { id: None, warns: true, message, code: None, subject: None }
+    Line { id: None, warns: true, message, code: None, subject: None, verdict: None }
 }
 
 /// Every change, the most important first.
@@ -110,14 +150,89 @@ fn between(before: Option<&Status>, after: &Status) -> Vec<Line> {
     let old = before.map_or(&none, |s| &s.problems);
     out.extend(problems(old, &after.problems, true));
     out.extend(problems(&after.problems, old, false));
+    if let Some(set) = &after.scale_set {
+        out.extend(scale_set(before.and_then(|s| s.scale_set.as_ref()), set));
+    }
+    if let Some(idle) = &after.idle {
+        out.extend(used(before.and_then(|s| s.idle.as_ref()), idle));
+    }
     out.extend(users(before, after));
     out
+}
+
+/// What Azure announced, and whether the VM is protected.
+fn scale_set(before: Option<&ScaleSetView>, after: &ScaleSetView) -> Vec<Line> {
+    let known = before.map_or(&[][..], |set| &set.events);
+    let is_known =
+        |event: &EventView| known.iter().any(|k| (&k.kind, &k.not_before) == (&event.kind, &event.not_before));
+    let mut out: Vec<Line> = after.events.iter().filter(|event| !is_known(event)).map(announced).collect();
+    match (before.and_then(|set| set.protected), after.protected) {
+        (None | Some(false), Some(true)) => {
+            out.push(Line::new(PROTECTED, false, "This VM is protected from scale-in.".to_owned()));
+        }
+        (Some(true), Some(false)) => {
+            out.push(Line::new(UNPROTECTED, false, "This VM is not protected from scale-in any more.".to_owned()));
+        }
+        _ => {}
+    }
+    out
+}
+
+fn announced(event: &EventView) -> Line {
+    let when = event.not_before.as_ref().map(|at| format!(", at {at} or later")).unwrap_or_default();
+    Line::new(EVENT_ANNOUNCED, true, format!("Azure announced an event for this VM: {}{when}.", event.kind))
+}
+
+/// Whether the VM is used, and whether it is announced that it may go. No user is named.
+fn used(before: Option<&IdleView>, after: &IdleView) -> Vec<Line> {
+    let mut out = Vec::new();
+    // Every boot begins so.
+    let was = before.map_or(Verdict::Starting, |idle| idle.verdict);
+    if was != after.verdict {
+        out.push(Line { verdict: Some(after.verdict), ..Line::new(VM_USE, false, verdict(after)) });
+    }
+    let (was, is) = (before.and_then(|idle| idle.leave.as_ref()), after.leave.as_ref());
+    match (was.map(|leave| leave.epoch), is) {
+        (was, Some(leave)) if was != Some(leave.epoch) => {
+            let until =
+                leave.until.as_ref().map(|at| format!("; nothing acts on that before {at}")).unwrap_or_default();
+            out.push(Line::new(LEAVE_ANNOUNCED, false, format!("It is announced that this VM may go{until}.")));
+        }
+        (Some(_), None) => {
+            let message = "It is not announced any more that this VM may go.".to_owned();
+            out.push(Line::new(LEAVE_TAKEN_BACK, false, message));
+        }
+        _ => {}
+    }
+    out
+}
+
+fn verdict(idle: &IdleView) -> String {
+    let because = |state: State| {
+        let mut names: Vec<&str> = Vec::new();
+        for source in idle.sources.iter().filter(|source| source.state == state) {
+            if !names.contains(&source.name.as_str()) {
+                names.push(&source.name);
+            }
+        }
+        names.join(", ")
+    };
+    match idle.verdict {
+        Verdict::Starting => "It is too soon after boot to say whether this VM is used.".to_owned(),
+        Verdict::Kept => "This VM is kept.".to_owned(),
+        Verdict::Busy => format!("This VM is in use: {}.", because(State::Busy)),
+        Verdict::Unknown => {
+            format!("Whether this VM is used cannot be told ({}): it counts as used.", because(State::Unknown))
+        }
+        Verdict::Quiet => "No use of this VM is seen any more.".to_owned(),
+        Verdict::Idle => "This VM is not used.".to_owned(),
+    }
 }
 
 fn share(before: Option<&ShareView>, after: &ShareView) -> Option<Line> {
     let was = before.is_some_and(|share| share.state == ShareState::Mounted);
     let name = after.source.as_deref().or(before.and_then(|s| s.source.as_deref())).unwrap_or("The share");
-    let line = |id, warns, message| Some(Line { id: Some(id), warns, message, code: None, subject: None });
+    let line = |id, warns, message| Some(Line::new(id, warns, message));
     match after.state {
         ShareState::Mounted if was => None,
         ShareState::Mounted => line(SHARE_MOUNTED, false, format!("{name} is mounted.")),
@@ -156,7 +271,7 @@ fn problems(gone: &[ProblemView], there: &[ProblemView], began: bool) -> Vec<Lin
         };
         let subject = if let [one] = subjects[..] { Some(one.to_owned()) } else { None };
         let id = if began { PROBLEM_BEGAN } else { PROBLEM_OVER };
-        out.push(Line { id: Some(id), warns: began, message, code: Some(code.to_owned()), subject });
+        out.push(Line { code: Some(code.to_owned()), subject, ..Line::new(id, began, message) });
     }
     out
 }
@@ -174,7 +289,7 @@ fn users(before: Option<&Status>, after: &Status) -> Option<Line> {
         [one] => (Some(one.to_owned()), format!("{one} has their notebooks.")),
         _ => (None, format!("{} have their notebooks.", names(&new))),
     };
-    Some(Line { id: Some(USERS_READY), warns: false, message, code: None, subject })
+    Some(Line { subject, ..Line::new(USERS_READY, false, message) })
 }
 
 fn names(all: &[&str]) -> String {
@@ -186,133 +301,4 @@ fn names(all: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::status::fixtures::{problem, status, user};
-    use proptest::prelude::*;
-
-    fn said(before: Option<&Status>, after: &Status) -> Vec<String> {
-        Changes::default().lines(before, after, Duration::from_secs(100)).into_iter().map(|l| l.message).collect()
-    }
-
-    #[test]
-    fn each_change_is_one_line() {
-        let all = status();
-        let lost = |state| {
-            let mut status = status();
-            status.share.state = state;
-            status
-        };
-        let name = all.share.source.clone().unwrap();
-        let mut trouble = status();
-        trouble.problems = vec![problem("workspace.link-occupied", Some("bob")), problem("share.full", None)];
-        let mut crowd = status();
-        crowd.problems = ["a", "b", "c", "d", "e", "f"].map(|who| problem("workspace.link-occupied", Some(who))).into();
-        let mut fresh = status();
-        fresh.users.push(user("erin", 1005, UserState::Ready));
-        let mut empty = status();
-        empty.users.clear();
-
-        let (hung, away) = (lost(ShareState::Hung), lost(ShareState::Unreachable));
-        let cases: Vec<(&str, Option<&Status>, &Status, Vec<String>)> = vec![
-            (
-                "the start",
-                None,
-                &all,
-                vec![format!("{name} is mounted."), "alice, bob, carol, dave have their notebooks.".to_owned()],
-            ),
-            ("nothing", Some(&all), &all, vec![]),
-            ("somebody new", Some(&all), &fresh, vec!["erin has their notebooks.".to_owned()]),
-            ("somebody leaves", Some(&fresh), &all, vec![]),
-            (
-                "more than are named",
-                Some(&empty),
-                &fresh,
-                vec!["alice, bob, carol, dave and 1 more have their notebooks.".to_owned()],
-            ),
-            (
-                "two problems",
-                Some(&all),
-                &trouble,
-                vec![
-                    "Something is wrong. (workspace.link-occupied)".to_owned(),
-                    "Something is wrong. (share.full)".to_owned(),
-                ],
-            ),
-            (
-                "they are over",
-                Some(&trouble),
-                &all,
-                vec!["Over: workspace.link-occupied of bob".to_owned(), "Over: share.full".to_owned()],
-            ),
-            (
-                "one of many kinds",
-                Some(&all),
-                &crowd,
-                vec!["Something is wrong. (workspace.link-occupied; 6 in all: a, b, c, d and 2 more)".to_owned()],
-            ),
-            ("bob's stays", Some(&trouble), &trouble, vec![]),
-            ("the share hangs", Some(&all), &hung, vec![format!("{name} does not answer.")]),
-            ("it is still away", Some(&hung), &away, vec![]),
-            ("it is back", Some(&away), &all, vec![format!("{name} is mounted.")]),
-        ];
-        for (what, before, after, expected) in cases {
-            assert_eq!(said(before, after), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn fields_say_what_a_line_is_about() {
-        let (all, mut trouble) = (status(), status());
-        trouble.problems = vec![problem("workspace.link-occupied", Some("bob"))];
-        let line = Changes::default().lines(Some(&all), &trouble, Duration::ZERO).remove(0);
-        let told = (line.id, line.warns, line.code.as_deref(), line.subject.as_deref());
-        assert_eq!(told, (Some(PROBLEM_BEGAN), true, Some("workspace.link-occupied"), Some("bob")));
-    }
-
-    #[test]
-    fn nothing_at_all_in_an_hour_in_which_nothing_happens() {
-        let (all, mut changes) = (status(), Changes::default());
-        changes.lines(None, &all, Duration::ZERO);
-        let written: usize = (1..240).map(|n| changes.lines(Some(&all), &all, Duration::from_secs(15 * n)).len()).sum();
-        assert_eq!(written, 0);
-    }
-
-    #[test]
-    fn a_share_that_comes_and_goes_fills_no_disk_and_what_was_left_out_is_counted() {
-        let (up, mut down) = (status(), status());
-        down.share.state = ShareState::Unreachable;
-        let mut changes = Changes::default();
-        let mut written = Vec::new();
-        // Four changes a minute for an hour.
-        for n in 0..240u64 {
-            let (before, after) = if n % 2 == 0 { (&up, &down) } else { (&down, &up) };
-            written.extend(changes.lines(Some(before), after, Duration::from_secs(15 * n)));
-        }
-        assert!(written.len() <= 20 + 120 + 1, "{}", written.len());
-        let remarks: usize = written
-            .iter()
-            .filter(|line| line.id.is_none())
-            .filter_map(|line| line.message.split(' ').next()?.parse::<usize>().ok())
-            .sum();
-        let told = written.iter().filter(|line| line.id.is_some()).count();
-        assert_eq!(remarks + told + changes.left_out, 240);
-    }
-
-    proptest! {
-        #[test]
-        fn no_storm_writes_more_than_its_share(
-            codes in proptest::collection::vec(proptest::collection::vec(0u8..60, 0..40), 1..60),
-        ) {
-            let mut changes = Changes::default();
-            let (mut before, mut lines) = (status(), 0);
-            for (second, present) in codes.iter().enumerate() {
-                let mut after = status();
-                after.problems = present.iter().map(|n| problem(&format!("share.p{n}"), None)).collect();
-                lines += changes.lines(Some(&before), &after, Duration::from_secs(second as u64)).len();
-                before = after;
-            }
-            prop_assert!(lines <= 20 + codes.len() / 30 + 1, "{lines}");
-        }
-    }
-}
+mod tests;

@@ -169,10 +169,6 @@ impl Idle {
             self.observe(settings, people, now);
         }
         let decision = decide(&self.kept.memory, settings, now, who);
-        let changed = self.decision.as_ref().map(|d| (d.verdict, d.leave.epoch()));
-        if changed != Some((decision.verdict, decision.leave.epoch())) {
-            tracing::info!(verdict = decision.verdict.name(), "{}", sentence(&decision));
-        }
         decide::note(&mut self.kept.memory, &decision);
         self.settle(&decision, settings, now);
         self.decision = Some(decision);
@@ -430,22 +426,6 @@ fn names(engine: &Engine) -> impl Fn(u32) -> Option<String> {
 /// Figures for people and programs need no more than three digits behind the point.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
-}
-
-/// What the journal is told when the verdict changes. No name of a user's.
-fn sentence(decision: &Decision) -> String {
-    let mut because: Vec<&str> = decision
-        .evidence
-        .iter()
-        .filter(|e| e.state == crate::idle::model::State::Busy)
-        .map(|e| decide::called(e.source))
-        .collect();
-    because.dedup();
-    let leave = if decision.leave == Leave::No { "" } else { "; it is announced that this VM may go" };
-    match because.is_empty() {
-        true => format!("the VM is {} (quiet must last {} s){leave}", decision.verdict.name(), decision.needed),
-        false => format!("the VM is {}: {}{leave}", decision.verdict.name(), because.join(", ")),
-    }
 }
 
 #[cfg(test)]

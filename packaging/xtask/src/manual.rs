@@ -7,6 +7,7 @@ use crate::host::{self, Error, at, run};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use dsvm_agent::cli::arguments::Arguments;
+use dsvm_agent::cli::log::limit;
 use dsvm_agent::problem::registry::PROBLEMS;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,6 +107,8 @@ fn values(root: &Path, version: &str, date: &str) -> Result<Vec<(&'static str, S
         ("@OPTIONS@", command::options(&program)),
         ("@SETTINGS@", settings::settings(&example)),
         ("@PROBLEMS@", problems),
+        ("@LINES@", limit::BURST.to_string()),
+        ("@LINESAMINUTE@", (60.0 / limit::EACH.as_secs_f64()).to_string()),
     ];
     values.extend(idle::values(&settings::section(&example, "idle")));
     Ok(values)

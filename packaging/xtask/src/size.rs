@@ -33,7 +33,9 @@ pub fn measure(options: &Options) -> Result<(), Error> {
     rows.push(("crates in the program", inside.to_string()));
     rows.push(("crates that only run while it is built", building.to_string()));
     rows.push(("systemd's exposure level", unit::check(&deb::target().join("size-unit"), &program)?));
-    let lintian = run(Command::new("lintian").args(["--allow-root", "--fail-on", "none", "--display-info", "--pedantic"]).arg(&package));
+    let lintian = run(Command::new("lintian")
+        .args(["--allow-root", "--fail-on", "none", "--display-info", "--pedantic"])
+        .arg(&package));
     rows.push(("lintian: errors, warnings, remarks", remarks(&lintian?)));
     if options.build {
         rows.push(("built from nothing, with everything at hand", seconds(from_nothing()?)));
