@@ -127,7 +127,7 @@ impl CloudInit {
     fn schema(&self, place: &Path) -> Result<(), Error> {
         let said = run(self.command().args(["-m", "cloudinit.cmd.main", "schema", "--config-file"]).arg(place))?;
         // It warns of what is deprecated, and succeeds.
-        if said.trim().starts_with("Valid cloud-config") && !said.to_lowercase().contains("deprecat") {
+        if said.trim().starts_with("Valid ") && !said.to_lowercase().contains("deprecat") {
             return Ok(());
         }
         Err(Error::Failed(format!("cloud-init schema of {}", place.display()), said))
