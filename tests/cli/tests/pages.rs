@@ -231,6 +231,6 @@ fn the_alarms_are_about_something() {
         assert!(find(code).is_some(), "{code}");
     }
     assert!(
-        rules.contains("state=\"unconfigured\"") && read("agent/src/status/metrics.rs").contains("\"unconfigured\"")
+        rules.contains("state=\"unconfigured\"") && read("agent/src/status/health.rs").contains("\"unconfigured\"")
     );
 }

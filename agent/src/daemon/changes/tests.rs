@@ -92,7 +92,8 @@ fn member(protected: Option<bool>, events: &[(&str, &str)]) -> Status {
     };
     let events = events.iter().map(event).collect();
     let (on_azure, member) = (Some(true), Some(true));
-    let set = ScaleSetView { on_azure, member, protected, free: None, metric_sent_at: None, events };
+    let (free, free_since, metric_sent_at, drain) = Default::default();
+    let set = ScaleSetView { on_azure, member, protected, free, free_since, metric_sent_at, events, drain };
     Status { scale_set: Some(set), ..status() }
 }
 
