@@ -282,3 +282,6 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod situations;
