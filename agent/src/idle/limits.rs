@@ -130,7 +130,7 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
             Sample,
             "packages being installed, or cloud-init not through",
         ),
-        line(Source::Unsaved, Rule::AtLeast(1.0), "bytes", Sample, "bytes on their way to the share"),
+        line(Source::Unsaved, Rule::AtLeast(1.0), "bytes", Window, "bytes on their way to the share"),
         line(
             Source::Memory,
             Rule::Stretches(tuning.memory.above as f64),

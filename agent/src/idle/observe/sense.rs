@@ -158,6 +158,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_looks_at_is_waited_for_from_window_to_window() {
+        use crate::idle::limits::{Every, table};
+        let table = table(&Settings::default().tuning);
+        for source in Sense::ALL.iter().flat_map(|s| s.sources()) {
+            let limit = table.iter().find(|l| l.source == *source).unwrap();
+            assert_eq!(limit.every, Every::Window, "{source:?}: it would be unknown whenever a look is due");
+        }
+    }
+
+    #[test]
     fn root_is_nobody_and_others_count() {
         let humans = Humans { from: 1000, to: 60000, others: vec![0, 812_000] };
         let counted: Vec<u32> = [0, 33, 1000, 60000, 60001, 812_000].into_iter().filter(|u| humans.has(*u)).collect();
