@@ -43,11 +43,20 @@ pub fn look(
     let people = super::People { is_human: counts, launcher };
     match (traffic, process::all(&roots.proc, &people)) {
         (Ok(connections), Ok(processes)) => {
-            let holders: Vec<Holder> = processes.into_iter().map(|process| holder(&roots.proc, process)).collect();
+            let holders: std::io::Result<Vec<Holder>> =
+                processes.into_iter().map(|process| holder(&roots.proc, process)).collect();
+            let (remote, program) = match holders {
+                Ok(holders) => (remote(&holders, &connections, now), waiting(&holders, &connections, now)),
+                // Whose connections they are cannot be told then: that is not the same as that there are none.
+                Err(e) => {
+                    let why = Seen::Unreadable(format!("what programs have open: {e}"));
+                    (why.clone(), why)
+                }
+            };
             BTreeMap::from([
-                (Source::Remote, remote(&holders, &connections, now)),
+                (Source::Remote, remote),
                 (Source::Network, network(&connections, counts)),
-                (Source::Program, waiting(&holders, &connections, now)),
+                (Source::Program, program),
             ])
         }
         (Err(e), _) => all_unreadable(&format!("the table of connections: {e}")),
@@ -59,16 +68,27 @@ fn all_unreadable(why: &str) -> BTreeMap<Source, Seen> {
     [Source::Remote, Source::Network, Source::Program].map(|s| (s, Seen::Unreadable(why.to_owned()))).into()
 }
 
-fn holder(proc: &Path, process: Process) -> Holder {
+/// What is found of a process.
+///
+/// # Errors
+/// Its descriptors cannot be read although it is there, as when the agent may not trace (proc_pid_fd(5)).
+fn holder(proc: &Path, process: Process) -> std::io::Result<Holder> {
     let directory = proc.join(process.pid.to_string());
     let mut bytes = Vec::new();
     // A process that is gone has no line and no descriptors.
     let _ = std::fs::File::open(directory.join("cmdline")).and_then(|f| f.take(LONGEST).read_to_end(&mut bytes));
     let words = bytes.split(|b| *b == 0).map(String::from_utf8_lossy);
     let line = words.collect::<Vec<_>>().join(" ").trim_end().to_owned();
-    let entries = std::fs::read_dir(directory.join("fd")).into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
+    let entries = match std::fs::read_dir(directory.join("fd")) {
+        Ok(entries) => Some(entries),
+        // It ended meanwhile, or did and was not waited for.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => None,
+        Err(_) if matches!(process.state, 'Z' | 'X') => None,
+        Err(e) => return Err(e),
+    };
+    let entries = entries.into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
     let sockets = entries.filter_map(|e| socket(std::fs::read_link(e.path()).ok()?.to_str()?)).collect();
-    Holder { process, line, sockets }
+    Ok(Holder { process, line, sockets })
 }
 
 /// The inode in a descriptor's link: `socket:[1234]`.
@@ -199,13 +219,36 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (proc, own) = (Path::new("/proc"), i32::try_from(std::process::id()).unwrap());
         let people = super::super::People { is_human: &|_| true, launcher: None };
-        let found = holder(proc, process::read(proc, own, &people).unwrap());
+        let found = holder(proc, process::read(proc, own, &people).unwrap()).unwrap();
         let inode = std::os::unix::fs::MetadataExt::ino(
             &std::fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&listener))).unwrap(),
         );
         assert!(found.sockets.contains(&u32::try_from(inode).unwrap()) && !found.line.is_empty());
         let gone = look(&Roots { proc: "/nonexistent".into(), ..Roots::default() }, &|_| true, None, Ok(vec![]), 1.0);
         assert!(gone.len() == 3 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
+    }
+
+    #[test]
+    fn descriptors_that_may_not_be_read_are_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots { proc: dir.path().into(), ..Roots::default() };
+        let stat = "10 (psql) S 1 10 10 5 10 0 1 2 3 4 0 0 0 0 20 0 1 0 100 1000 1 0";
+        std::fs::create_dir(dir.path().join("1")).unwrap();
+        std::fs::create_dir(dir.path().join("10")).unwrap();
+        std::fs::write(dir.path().join("10/stat"), stat).unwrap();
+        let seen = || look(&roots, &|_| true, None, Ok(vec![connection(1, "10.0.0.9", 1001, 5)]), 50.0);
+        let ended = seen();
+        assert_eq!(ended[&Source::Remote], Seen::Counters(vec![]));
+        assert_eq!(ended[&Source::Program], Seen::Levels(vec![]));
+        // No directory, so that whoever runs the tests cannot list it, root neither.
+        std::fs::write(dir.path().join("10/fd"), "").unwrap();
+        let refused = seen();
+        for source in [Source::Remote, Source::Program] {
+            assert!(matches!(&refused[&source], Seen::Unreadable(why) if why.contains("have open")), "{refused:?}");
+        }
+        assert!(matches!(&refused[&Source::Network], Seen::Counters(counters) if counters.len() == 1));
+        std::fs::write(dir.path().join("10/stat"), stat.replace(" S ", " Z ")).unwrap();
+        assert_eq!(seen(), ended);
     }
 
     proptest! {
