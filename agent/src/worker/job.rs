@@ -386,7 +386,7 @@ impl Job {
             Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
             Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
             Job::Sense { sense, .. } => match sense {
-                Sense::Inhibitors => Privilege::Nobody,
+                Sense::Inhibitors | Sense::Gpu => Privilege::Nobody,
                 // Whose socket a descriptor is, only who may trace a process is told (proc_pid_fd(5)).
                 Sense::Programs => Privilege::Root(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH),
                 // debugfs is root's: being root is enough.

@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod due;
+pub mod gpu;
 pub mod inhibitors;
 pub mod maintenance;
 pub mod process;

@@ -1,7 +1,7 @@
 //! What only a worker looks at, since it may block: a bus, a server, a driver, a command line of a user's. Each look is
 //! one job with a deadline; what does not come back in time cannot be told, and that is never taken for quiet.
 
-use super::{Roots, due, inhibitors, programs, unsaved};
+use super::{Roots, due, gpu, inhibitors, programs, unsaved};
 use crate::config::settings::Idle as Settings;
 use crate::idle::model::{Seen, Source};
 use crate::sys::{clock, mountinfo, sockets};
@@ -25,6 +25,8 @@ pub enum Sense {
     Programs,
     /// What has not reached the share yet.
     Unsaved,
+    /// GPUs.
+    Gpu,
 }
 
 /// Whose use counts, as data for a worker.
@@ -47,7 +49,7 @@ impl Humans {
 
 impl Sense {
     /// All of them.
-    pub const ALL: [Sense; 3] = [Sense::Inhibitors, Sense::Programs, Sense::Unsaved];
+    pub const ALL: [Sense; 4] = [Sense::Inhibitors, Sense::Programs, Sense::Unsaved, Sense::Gpu];
 
     /// Its name, for whoever lists processes: letters only.
     pub fn name(self) -> &'static str {
@@ -55,6 +57,7 @@ impl Sense {
             Sense::Inhibitors => "inhibitors",
             Sense::Programs => "programs",
             Sense::Unsaved => "unsaved",
+            Sense::Gpu => "gpu",
         }
     }
 
@@ -64,13 +67,14 @@ impl Sense {
             Sense::Inhibitors => &[Source::Inhibitor],
             Sense::Programs => &[Source::Remote, Source::Network, Source::Program, Source::Due],
             Sense::Unsaved => &[Source::Unsaved],
+            Sense::Gpu => &[Source::Gpu, Source::GpuMemory],
         }
     }
 
     /// Whether there is anything to look at by these settings.
     pub fn is_wanted(self, _settings: &Settings) -> bool {
         match self {
-            Sense::Inhibitors | Sense::Programs | Sense::Unsaved => true,
+            Sense::Inhibitors | Sense::Programs | Sense::Unsaved | Sense::Gpu => true,
         }
     }
 
@@ -78,13 +82,14 @@ impl Sense {
     pub fn deadline(self) -> Duration {
         match self {
             Sense::Inhibitors | Sense::Unsaved => Duration::from_secs(10),
-            Sense::Programs => Duration::from_secs(20),
+            // Loading a driver's library and waking its GPU up takes seconds.
+            Sense::Programs | Sense::Gpu => Duration::from_secs(20),
         }
     }
 }
 
 /// Looks, in a worker.
-pub fn look(sense: Sense, _settings: &Settings, humans: &Humans) -> BTreeMap<Source, Seen> {
+pub fn look(sense: Sense, settings: &Settings, humans: &Humans) -> BTreeMap<Source, Seen> {
     let (roots, counts) = (Roots::default(), |uid| humans.has(uid));
     match sense {
         Sense::Inhibitors => [(Source::Inhibitor, inhibitors::look(&roots, &counts))].into(),
@@ -96,6 +101,7 @@ pub fn look(sense: Sense, _settings: &Settings, humans: &Humans) -> BTreeMap<Sou
             seen.insert(Source::Due, due::look(&roots, &counts));
             seen
         }
+        Sense::Gpu => gpu::look(&roots, &counts, settings.tuning.window),
         Sense::Unsaved => {
             let mounts = mountinfo::text().ok().and_then(|text| mountinfo::whole(&text).ok());
             let seen = mounts.map_or_else(
