@@ -90,7 +90,8 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
             Rule::AtLeast(1.0),
             "",
             Window,
-            "a Jupyter kernel that computes, or a kernel, terminal or server that was used since it was looked at last",
+            "a Jupyter kernel that says that it is at work, although it uses neither CPU nor GPU and waits for nobody else. \
+             JupyterHub is not asked for that yet: for a cell that only sleeps, keep the VM",
         ),
         line(
             Source::Cpu,

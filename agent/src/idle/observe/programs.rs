@@ -45,18 +45,21 @@ pub fn look(
         (Ok(connections), Ok(processes)) => {
             let holders: std::io::Result<Vec<Holder>> =
                 processes.into_iter().map(|process| holder(&roots.proc, process)).collect();
-            let (remote, program) = match holders {
-                Ok(holders) => (remote(&holders, &connections, now), waiting(&holders, &connections, now)),
+            let (remote, program, kernels) = match holders {
+                Ok(holders) => {
+                    (remote(&holders, &connections, now), waiting(&holders, &connections, now), kernels(&holders))
+                }
                 // Whose connections they are cannot be told then: that is not the same as that there are none.
                 Err(e) => {
                     let why = Seen::Unreadable(format!("what programs have open: {e}"));
-                    (why.clone(), why)
+                    (why.clone(), why.clone(), why)
                 }
             };
             BTreeMap::from([
                 (Source::Remote, remote),
                 (Source::Network, network(&connections, counts)),
                 (Source::Program, program),
+                (Source::Kernels, kernels),
             ])
         }
         (Err(e), _) => all_unreadable(&format!("the table of connections: {e}")),
@@ -65,7 +68,9 @@ pub fn look(
 }
 
 fn all_unreadable(why: &str) -> BTreeMap<Source, Seen> {
-    [Source::Remote, Source::Network, Source::Program].map(|s| (s, Seen::Unreadable(why.to_owned()))).into()
+    [Source::Remote, Source::Network, Source::Program, Source::Kernels]
+        .map(|s| (s, Seen::Unreadable(why.to_owned())))
+        .into()
 }
 
 /// What is found of a process.
@@ -127,7 +132,20 @@ fn may_wait(holder: &Holder) -> bool {
     let name = p.name.trim_start_matches('-');
     let in_front = p.terminal != 0 && p.group == p.foreground;
     let surroundings = SHELLS.contains(&name) || super::cpu::AMBIENT.contains(&name);
-    (in_front && !surroundings) || holder.line.contains("ipykernel")
+    (in_front && !surroundings) || is_kernel(holder)
+}
+
+/// Whether a process is a Jupyter kernel of Python's: those are started as modules of that name.
+fn is_kernel(holder: &Holder) -> bool {
+    holder.line.contains("ipykernel")
+}
+
+/// How many kernels each user has: whatever their variables hold ends with the VM.
+fn kernels(holders: &[Holder]) -> Seen {
+    let mut count: BTreeMap<u32, f64> = BTreeMap::new();
+    holders.iter().filter(|h| is_kernel(h)).for_each(|h| *count.entry(h.process.uid).or_default() += 1.0);
+    let level = |(uid, value): (u32, f64)| Level { who: Some(uid), value, until: None, what: None };
+    Seen::Levels(count.into_iter().map(level).collect())
 }
 
 fn waiting(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
@@ -215,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn kernels_are_counted_for_their_users() {
+        let kernel =
+            || of("python3", "/opt/venv/bin/python3 -m ipykernel_launcher -f /x/kernel-1.json", 0, false, 0, &[]);
+        let Seen::Levels(levels) = kernels(&[kernel(), of("python3", "python3 train.py", 0, false, 0, &[]), kernel()])
+        else {
+            panic!()
+        };
+        assert_eq!(levels.iter().map(|l| (l.who, l.value)).collect::<Vec<_>>(), [(Some(1001), 2.0)]);
+    }
+
+    #[test]
     fn this_process_and_its_sockets_are_found() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (proc, own) = (Path::new("/proc"), i32::try_from(std::process::id()).unwrap());
@@ -225,7 +254,7 @@ mod tests {
         );
         assert!(found.sockets.contains(&u32::try_from(inode).unwrap()) && !found.line.is_empty());
         let gone = look(&Roots { proc: "/nonexistent".into(), ..Roots::default() }, &|_| true, None, Ok(vec![]), 1.0);
-        assert!(gone.len() == 3 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
+        assert!(gone.len() == 4 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
     }
 
     #[test]

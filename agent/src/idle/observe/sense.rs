@@ -65,7 +65,7 @@ impl Sense {
     pub fn sources(self) -> &'static [Source] {
         match self {
             Sense::Inhibitors => &[Source::Inhibitor],
-            Sense::Programs => &[Source::Remote, Source::Network, Source::Program, Source::Due],
+            Sense::Programs => &[Source::Remote, Source::Network, Source::Program, Source::Kernels, Source::Due],
             Sense::Unsaved => &[Source::Unsaved],
             Sense::Gpu => &[Source::Gpu, Source::GpuMemory],
         }
