@@ -20,6 +20,9 @@ const HOST_PACKAGES: &[&str] = &["debhelper", "dpkg-dev", "git", "lintian", "sys
 const STAGED: &[(&str, &str)] = &[
     ("packaging/systemd/dsvm-agent.catalog", "dsvm-agent.catalog"),
     ("packaging/systemd/dsvm-agent.service", "debian/dsvm-agent.service"),
+    ("packaging/systemd/dsvm-agent-metadata-guard.service", "debian/dsvm-agent.dsvm-agent-metadata-guard.service"),
+    ("packaging/nftables/dsvm-agent-metadata-guard.nft", "metadata-guard/dsvm-agent-metadata-guard.nft"),
+    ("packaging/nftables/README.md", "metadata-guard/README.md"),
     ("packaging/systemd/dsvm-agent.sysusers", "debian/dsvm-agent.sysusers"),
     ("packaging/systemd/dsvm-agent.tmpfiles", "debian/dsvm-agent.tmpfiles"),
     ("packaging/pam/dsvm-agent", "pam-configs/dsvm-agent"),
@@ -115,7 +118,7 @@ fn source_date_epoch() -> Result<String, Error> {
 /// Lays out the tree that debhelper packs. It is a copy, so that nothing is ever written beside the sources.
 fn stage(tree: &Path, program: &Path, version: &str, epoch: &str) -> Result<(), Error> {
     let debian = root().join("packaging/deb/debian");
-    for directory in ["debian/source", "jupyter", "pam-configs", "profile.d"] {
+    for directory in ["debian/source", "jupyter", "metadata-guard", "pam-configs", "profile.d"] {
         let path = tree.join(directory);
         fs::create_dir_all(&path).map_err(|error| Error::File(path.clone(), error))?;
     }

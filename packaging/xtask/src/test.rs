@@ -37,7 +37,7 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
                 nextest(&["--package", "cli"], None)?;
             }
             Ring::Namespaces => {
-                host::packages(&["passwd", "util-linux"])?;
+                host::packages(&["iproute2", "nftables", "passwd", "util-linux"])?;
                 host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
                 nextest(&["--package", "namespaces"], None)?;
             }

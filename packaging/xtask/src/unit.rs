@@ -12,15 +12,23 @@ use std::process::Command;
 /// leave, by systemd 252's rules: 5.3 without the latter.
 const MAX_EXPOSURE: &str = "56";
 
-/// Asks systemd about the unit among the host's own units and cloud-init's, in a tree that nothing runs from, and returns
-/// its exposure as systemd says it, such as `5.2 MEDIUM`.
+/// The same of the unit that loads firewall rules.
+const MAX_GUARD_EXPOSURE: &str = "30";
+
+/// The agent's unit.
+const UNIT: &str = "dsvm-agent.service";
+/// The one that keeps instance metadata to root and the agent.
+const GUARD: &str = "dsvm-agent-metadata-guard.service";
+
+/// Asks systemd about the units among the host's own units and cloud-init's, in a tree that nothing runs from, and returns
+/// the agent's exposure as systemd says it, such as `5.2 MEDIUM`.
 ///
 /// An ordering cycle is why cloud-init is there: systemd breaks one by silently not starting some unit.
 pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
     fresh_directory(tree)?;
     let units = tree.join("usr/lib/systemd/system");
     let wants = tree.join("etc/systemd/system/multi-user.target.wants");
-    for path in [&units, &wants, &tree.join("usr/bin"), &tree.join("bin")] {
+    for path in [&units, &wants, &tree.join("usr/bin"), &tree.join("usr/sbin"), &tree.join("bin")] {
         fs::create_dir_all(path).map_err(|error| Error::File(path.clone(), error))?;
     }
     let cloud_init = cloud_init::package()?;
@@ -33,14 +41,18 @@ pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
             }
         }
     }
-    copy(&root().join("packaging/systemd/dsvm-agent.service"), &units.join("dsvm-agent.service"))?;
+    for unit in [UNIT, GUARD] {
+        copy(&root().join("packaging/systemd").join(unit), &units.join(unit))?;
+    }
     copy(program, &tree.join("usr/bin/dsvm-agent"))?;
     copy(Path::new("/bin/kill"), &tree.join("bin/kill"))?;
+    // Any program will do: it is not started.
+    copy(Path::new("/bin/kill"), &tree.join("usr/sbin/nft"))?;
     // Started together, as on a VM: a cycle shows only among units that all have a reason to start.
     for unit in files(&units)? {
         let name = unit.file_name().unwrap_or_default();
         let cloud = name.to_string_lossy().starts_with("cloud-") && !name.to_string_lossy().contains("hotplug");
-        if cloud || name == "dsvm-agent.service" || name == "systemd-user-sessions.service" {
+        if cloud || name == UNIT || name == GUARD || name == "systemd-user-sessions.service" {
             let link = wants.join(name);
             symlink(Path::new("/usr/lib/systemd/system").join(name), &link)
                 .map_err(|error| Error::File(link, error))?;
@@ -52,14 +64,16 @@ pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
         command
     };
     // What it says decides, not how it ends: the programs of other units are not in this tree, and it minds.
-    let (_, said) = output(&mut analyze(&["verify", "dsvm-agent.service", "multi-user.target"]))?;
+    let (_, said) = output(&mut analyze(&["verify", UNIT, GUARD, "multi-user.target"]))?;
     // The directory of the repository may have the unit's name.
     let said = said.replace(&*tree.to_string_lossy(), "");
     if said.contains("dsvm-agent") || said.contains("cycle") {
         return Err(Error::Failed("systemd-analyze verify".to_owned(), said));
     }
     let threshold = format!("--threshold={MAX_EXPOSURE}");
-    let said = run(&mut analyze(&["security", "--offline=true", &threshold, "dsvm-agent.service"]))?;
+    let guard = format!("--threshold={MAX_GUARD_EXPOSURE}");
+    run(&mut analyze(&["security", "--offline=true", &guard, GUARD]))?;
+    let said = run(&mut analyze(&["security", "--offline=true", &threshold, UNIT]))?;
     let level = said.lines().find_map(|line| line.split_once("exposure level for dsvm-agent.service: "));
     let level = level.map(|(_, level)| level.trim_end_matches(|c: char| !c.is_ascii()).trim().to_owned());
     level.ok_or_else(|| Error::Failed("systemd-analyze security".to_owned(), said))
@@ -94,6 +108,7 @@ mod tests {
         ("Documentation", 0),
         ("ExecReload", 0),
         ("ExecStart", 0),
+        ("ExecStop", 0),
         ("KeyringMode", 235),
         ("KillMode", 187),
         ("LimitCORE", 0),
@@ -105,13 +120,23 @@ mod tests {
         ("NotifyAccess", 0),
         ("OOMPolicy", 243),
         ("OOMScoreAdjust", 0),
+        ("PartOf", 0),
+        ("PrivateDevices", 209),
+        ("PrivateTmp", 0),
         ("ProtectClock", 245),
+        ("ProtectControlGroups", 232),
+        ("ProtectHome", 214),
         ("ProtectHostname", 242),
+        ("ProtectKernelLogs", 244),
+        ("ProtectSystem", 214),
+        ("ReloadPropagatedFrom", 0),
+        ("RemainAfterExit", 0),
         ("Restart", 0),
         ("RestartSec", 0),
         ("RestrictAddressFamilies", 211),
         ("RestrictNamespaces", 233),
         ("RestrictRealtime", 231),
+        ("RestrictSUIDSGID", 242),
         ("StartLimitIntervalSec", 230),
         ("SystemCallArchitectures", 209),
         ("SystemCallErrorNumber", 209),
@@ -128,9 +153,9 @@ mod tests {
 
     #[test]
     fn the_oldest_systemd_knows_every_directive() {
-        let path = root().join("packaging/systemd/dsvm-agent.service");
-        let unit = fs::read_to_string(&path).expect("the unit");
-        let settings = unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+        let text = |unit: &str| fs::read_to_string(root().join("packaging/systemd").join(unit)).expect("the unit");
+        let units = text(UNIT) + &text(GUARD);
+        let settings = units.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
         for (directive, _) in settings {
             let since = SINCE.iter().find(|(name, _)| *name == directive).map(|(_, since)| *since);
             assert!(since.is_some_and(|since| since <= OLDEST), "{directive}: known since {since:?}");

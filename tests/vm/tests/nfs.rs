@@ -67,6 +67,10 @@ fn everybody_owns_their_directory_and_a_foreign_number_is_refused() {
     assert_eq!(second.sh("ls /datamnt/dsvmshare/notebooks/alice"), "SHARE-NOT-MOUNTED.txt");
     let owners = server.sh("cd /contosods/dsvmshare/notebooks; stat -c '%n %u' alice bob carol");
     assert_eq!(owners, "alice 1001\nbob 1002\ncarol 1003", "nothing is given to anybody else");
+    wait_for("each VM hears of the other", SOON, || {
+        let hears = |vm: &Guest, other: &str| vm.ssh("dsvm-agent pool").stdout.contains(other);
+        hears(&first, "vm2") && hears(&second, "vm1")
+    });
 }
 
 #[test]

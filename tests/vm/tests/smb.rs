@@ -12,6 +12,10 @@ fn a_notebook_is_saved_and_nobody_else_reads_it() {
     let scenario = Scenario::new("a_notebook_is_saved_and_nobody_else_reads_it");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
     assert!(guest.ssh("dsvm-agent status").stdout.contains("not configured"));
+    // Whoever wants it chooses it.
+    let guard =
+        guest.ssh("systemctl is-enabled dsvm-agent-metadata-guard; systemctl is-active dsvm-agent-metadata-guard");
+    assert_eq!(guard.stdout, "disabled\ninactive\n");
     guest.configure_smb();
     guest.wait_ready();
     assert_eq!(server.list("notebooks"), ["alice", "bob", "carol", "debian"]);
@@ -67,7 +71,7 @@ fn the_same_person_finds_the_notebook_on_another_vm_whatever_the_numbers() {
         let scenario = &scenario;
         move || scenario.agent_vm(name, Service::Running)
     };
-    let (_server, (first, second)) = together(|| scenario.file_server(), || together(start("vm1"), start("vm2")));
+    let (server, (first, second)) = together(|| scenario.file_server(), || together(start("vm1"), start("vm2")));
     // On the second VM alice has a number that is bob's on the first.
     second.sh("set -e; for u in bob:2002 alice:1002 bob:1001; do usermod -u ${u#*:} ${u%:*}; groupmod -g ${u#*:} ${u%:*}; done");
     second.sh("chown -R alice:alice /home/alice; chown -R bob:bob /home/bob");
@@ -84,6 +88,16 @@ fn the_same_person_finds_the_notebook_on_another_vm_whatever_the_numbers() {
     wait_for("the first VM sees it", SOON, || {
         first.as_user("alice", "cat ~/notebooks/remote/a.ipynb").stdout == "first\nsecond\n"
     });
+
+    // Each VM hears of the other, and of what changes there.
+    second.sh("systemd-run --quiet --uid=alice sleep 600");
+    wait_for("the first VM hears that alice is on the second", 2 * SOON, || {
+        first.ssh("dsvm-agent pool").stdout.lines().any(|line| line.contains("vm2") && line.contains("alice"))
+    });
+    assert!(second.as_user("alice", "dsvm-agent pool").ok().contains("vm1"));
+    assert_eq!(server.list(".dsvm-agent/nodes"), ["vm1.json", "vm2.json"]);
+    let told = first.as_user("alice", "dsvm-agent status").stdout;
+    assert!(told.contains("You are on vm2 too. Files are not locked from VM to VM"), "{told}");
 }
 
 #[test]
