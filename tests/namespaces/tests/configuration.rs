@@ -136,7 +136,10 @@ fn a_directory_must_be_a_mount_unless_it_is_meant_to_be_local() {
     // Then the file system comes.
     vm.sh("mount -t tmpfs late /srv/local").ok();
     agent.wait_ready();
-    assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+    // The share is there before the directories on it are.
+    wait_for("everybody has a directory", SOON, || {
+        vm.exists("/srv/local/notebooks") && vm.list("/srv/local/notebooks") == ["ada", "grace"]
+    });
     agent.stop();
 
     let Some(vm) = machine() else { return };
