@@ -1,6 +1,7 @@
 //! The text, whole, for each state of the VM; and that nothing gets through.
 
 use super::super::fixtures::{self, occupied, problem, user};
+use super::super::idle::{FilesView, IdleView, RiskView};
 use super::super::public::public;
 use super::*;
 use proptest::prelude::*;
@@ -368,9 +369,38 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn wild_user()(name in wild(), state in 0..3, mounted: bool, directory in wild(), link in wild()) -> UserView {
+    fn wild_last_time()(
+        node in wild(), at in wild(), place in wild(), (files, left, whole) in any::<(u64, u64, bool)>(),
+    ) -> LastView {
+        LastView { node, at, files, left, whole, place }
+    }
+}
+
+prop_compose! {
+    fn wild_user()(
+        name in wild(), state in 0..3, mounted: bool, directory in wild(), link in wild(),
+        last_time in proptest::option::of(wild_last_time()),
+    ) -> UserView {
         let state = [UserState::Ready, UserState::Pending, UserState::Problem][state as usize];
-        UserView { name, uid: 1, state, mounted, directory, link, last_time: None }
+        UserView { name, uid: 1, state, mounted, directory, link, last_time: last_time.map(Box::new) }
+    }
+}
+
+prop_compose! {
+    fn wild_files()(
+        who in proptest::option::of(wild()), newest in proptest::collection::vec(wild(), 0..4), value: f64,
+        (bytes, more) in any::<(u64, bool)>(),
+    ) -> RiskView {
+        RiskView {
+            kind: "files".to_owned(),
+            uid: Some(1),
+            who,
+            value,
+            unit: "files".to_owned(),
+            what: newest.first().cloned(),
+            count: None,
+            files: Some(FilesView { bytes, newest, more }),
+        }
     }
 }
 
@@ -379,7 +409,8 @@ prop_compose! {
         version in wild(), node in wild(), boottime: f64, share_source in wild(), protocol in wild(), probe: f64,
         state in 0..6, health in 0..4, (users, ready, problems) in any::<(u64, u64, u64)>(),
         views in proptest::collection::vec(wild_problem(), 0..4),
-        rows in proptest::collection::vec(wild_user(), 0..4),
+        rows in proptest::collection::vec(wild_user(), 0..4), link in proptest::option::of(wild()),
+        at_risk in proptest::collection::vec(wild_files(), 0..3),
     ) -> Status {
         use ShareState::*;
         let mut status = fixtures::status();
@@ -395,6 +426,8 @@ prop_compose! {
         status.counts = Counts { users, ready, problems, present: 0 };
         status.problems = views;
         status.users = rows;
+        status.workspace.link = link;
+        status.idle = Some(IdleView { at_risk, ..fixtures::idle() });
         status
     }
 }

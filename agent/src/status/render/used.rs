@@ -158,28 +158,39 @@ impl View<'_> {
             other => format!("{} {}", amount(risk.value, &risk.unit), self.page.clean(other)),
         };
         let what = risk.what.as_deref().map(|what| format!("   {}", self.page.clean(what))).unwrap_or_default();
-        let lead = risk_lead(head, &who);
-        self.page.paragraph(&lead, COLUMN + KIND, &format!("{text}{what}"));
+        self.risk_row(head, &who, &format!("{text}{what}"));
+    }
+
+    /// `at risk    alice      2 kernels`. A long name has its text below it.
+    fn risk_row(&mut self, head: &str, who: &str, text: &str) {
+        let mut lead = format!("{}{who}", heading(head));
+        if visible(&lead) >= COLUMN + KIND {
+            self.page.paragraph(&heading(head), COLUMN, who);
+            lead.clear();
+        }
+        let lead = format!("{lead}{}", " ".repeat((COLUMN + KIND).saturating_sub(visible(&lead))));
+        self.page.paragraph(&lead, COLUMN + KIND, text);
     }
 
     /// Files that are on this VM only, and to their owner what to do about it.
     fn files(&mut self, head: &str, risk: &RiskView, files: &FilesView, all: bool) {
-        let lead = risk_lead(head, &self.whose(risk.who.as_deref(), risk.count));
-        let number = risk.value.round().max(0.0);
+        let who = self.whose(risk.who.as_deref(), risk.count);
+        // A figure in a file is anything at all.
+        let number = risk.value.round() as u64;
         let size = whole(human(files.bytes));
-        let others = match (number < 2.0, files.more) {
+        let others = match (number < 2, files.more) {
             (true, false) => String::new(),
             (true, true) => "there may be more, ".to_owned(),
-            (false, false) => format!("+{} more, ", number - 1.0),
-            (false, true) => format!("at least {} more, ", number - 1.0),
+            (false, false) => format!("+{} more, ", number - 1),
+            (false, true) => format!("at least {} more, ", number - 1),
         };
         let least = if files.more { "at least " } else { "" };
         let text = match files.newest.first().map(|path| self.page.clean(path)) {
             Some(newest) => format!("{newest} is only on this VM ({others}{size})"),
-            None if number < 2.0 => format!("{least}{number} file that is only on this VM, {size}"),
+            None if number < 2 => format!("{least}{number} file that is only on this VM, {size}"),
             None => format!("{least}{number} files that are only on this VM, {size}"),
         };
-        self.page.paragraph(&lead, COLUMN + KIND, &text);
+        self.risk_row(head, &who, &text);
         let indent = " ".repeat(COLUMN + KIND);
         for further in files.newest.iter().skip(1).filter(|_| all) {
             let further = self.page.clean(further);
@@ -222,20 +233,14 @@ impl View<'_> {
 }
 
 /// What the owner of files that are only on this VM may do.
-fn offer(newest: &str, link: &str, number: f64) -> String {
+fn offer(newest: &str, link: &str, number: u64) -> String {
     // A name that a shell would read as something else is no part of a command.
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '~' | '+' | ',' | '@');
     if !newest.chars().all(plain) || !link.chars().all(plain) {
         return format!("Move what you need to ~/{link}: that is there on every VM.");
     }
-    let example = if number < 2.0 { "To keep it" } else { "Move what you need, for example" };
+    let example = if number < 2 { "To keep it" } else { "Move what you need, for example" };
     format!("{example}: mv -n {newest} ~/{link}/")
-}
-
-/// `at risk    alice      `
-fn risk_lead(head: &str, who: &str) -> String {
-    let lead = format!("{}{who}", heading(head));
-    format!("{lead}{}", " ".repeat((COLUMN + KIND).saturating_sub(visible(&lead)).max(1)))
 }
 
 /// An amount with its unit.
