@@ -85,8 +85,8 @@ impl ScaleSet {
             // Nobody protects it: idle and announced is free.
             None => matches!(used, Use::Due { .. }),
         };
-        self.values =
-            if ending { Some(metric::ENDING) } else { metric::values(used, self.protection.is_safe(now), free) };
+        let values = if ending { metric::ENDING } else { metric::values(used, self.protection.is_safe(now), free) };
+        self.values = Some(values);
         let at = facts.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         if settings.metrics
             && let Some(values) = self.metric.decide(self.values, at / 60, now)
@@ -312,6 +312,27 @@ mod tests {
         assert_eq!(set.next_look(Duration::from_secs(9)), Duration::ZERO);
         assert_eq!(set.decide(&settings, facts(9)).asks, [Ask::Place]);
         assert_ne!(set.next_look(Duration::from_secs(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_vm_whose_end_was_announced_is_counted_no_more() {
+        use crate::scale_set::model::{Event, EventKind};
+        let (mut set, settings) = (ScaleSet::default(), Settings::default());
+        set.decide(&settings, facts(1));
+        answer(&mut set, &Ask::Place, Ok(Told::Place(member())), 1);
+        let asks = set.decide(&settings, facts(1)).asks;
+        answer(&mut set, &asks[1], Ok(Told::Published), 2);
+        let end = |kind| Event { id: "e".to_owned(), kind, not_before: None, started: false };
+        answer(&mut set, &asks[2], Ok(Told::Events(1, vec![end(EventKind::Reboot)])), 2);
+        let report = |asks: &[Ask]| {
+            asks.iter().find_map(|a| if let Ask::Publish { values, .. } = a { Some(*values) } else { None })
+        };
+        let asks = set.decide(&settings, facts(61)).asks;
+        assert_eq!(report(&asks).and_then(|v| v.busy), Some(true), "it comes back: {asks:?}");
+        let news = asks.iter().find(|a| matches!(a, Ask::Events { .. })).unwrap();
+        answer(&mut set, &asks[0], Ok(Told::Published), 62);
+        answer(&mut set, news, Ok(Told::Events(2, vec![end(EventKind::Terminate)])), 62);
+        assert_eq!(report(&set.decide(&settings, facts(121)).asks), Some(metric::ENDING));
     }
 
     #[test]

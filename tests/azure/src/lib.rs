@@ -11,7 +11,9 @@ pub mod fault;
 pub mod message;
 pub mod metadata;
 pub mod monitor;
+pub mod pool;
 pub mod server;
+pub mod template;
 pub mod vault;
 pub mod world;
 

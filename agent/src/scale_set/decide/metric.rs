@@ -23,16 +23,17 @@ pub struct Memory {
 }
 
 /// A VM that is about to be deleted is no longer one of the set's: were it still counted as idle, autoscale would take
-/// another one on its account; and it is no victim any more, so that it vetoes nothing.
-pub const ENDING: Values = Values { idle: Some(false), busy: Some(false), unprotected: Some(false) };
+/// another one on its account; and it is no victim any more, so that it vetoes nothing. Nor is it one of those who must
+/// have reported: it would stand in for one of which nothing is heard.
+pub const ENDING: Values = Values { idle: Some(false), busy: Some(false), unprotected: None };
 
 /// What is so now; nothing is said of what cannot be known. A VM whose use cannot be told is neither idle nor busy, but
-/// it still vetoes while it is not known to be protected: it may be the next victim.
-pub fn values(used: Use, safe: bool, free: bool) -> Option<Values> {
+/// it still vetoes while it is not known to be protected: it may be the next victim. Whether it does is told in any case:
+/// a VM of which nothing is heard may be anything, so that autoscale counts who reported.
+pub fn values(used: Use, safe: bool, free: bool) -> Values {
     match used {
-        Use::Unknown if safe => None,
-        Use::Unknown => Some(Values { idle: None, busy: None, unprotected: Some(true) }),
-        _ => Some(Values { idle: Some(free), busy: Some(!free), unprotected: Some(!free && !safe) }),
+        Use::Unknown => Values { idle: None, busy: None, unprotected: Some(!safe) },
+        _ => Values { idle: Some(free), busy: Some(!free), unprotected: Some(!free && !safe) },
     }
 }
 
@@ -89,22 +90,25 @@ mod tests {
 
     #[test]
     fn every_vm_is_idle_or_busy_and_vetoes_while_it_may_be_taken_wrongly() {
-        let told = |used, safe, free| values(used, safe, free).map(|v| (v.idle, v.busy, v.unprotected));
+        let told = |used, safe, free| {
+            let v = values(used, safe, free);
+            (v.idle, v.busy, v.unprotected)
+        };
         let (no, yes) = (Some(false), Some(true));
-        assert_eq!(told(Use::InUse, true, false), Some((no, yes, no)));
-        assert_eq!(told(Use::InUse, false, false), Some((no, yes, yes)));
-        assert_eq!(told(Use::Quiet, false, false), Some((no, yes, yes)));
-        assert_eq!(told(Use::Due { epoch: 1 }, true, false), Some((no, yes, no)), "not given free yet");
-        assert_eq!(told(Use::Due { epoch: 1 }, false, false), Some((no, yes, yes)), "not known to be free");
-        assert_eq!(told(Use::Due { epoch: 1 }, false, true), Some((yes, no, no)));
-        assert_eq!(told(Use::Unknown, true, false), None);
-        assert_eq!(told(Use::Unknown, false, false), Some((None, None, yes)));
+        assert_eq!(told(Use::InUse, true, false), (no, yes, no));
+        assert_eq!(told(Use::InUse, false, false), (no, yes, yes));
+        assert_eq!(told(Use::Quiet, false, false), (no, yes, yes));
+        assert_eq!(told(Use::Due { epoch: 1 }, true, false), (no, yes, no), "not given free yet");
+        assert_eq!(told(Use::Due { epoch: 1 }, false, false), (no, yes, yes), "not known to be free");
+        assert_eq!(told(Use::Due { epoch: 1 }, false, true), (yes, no, no));
+        assert_eq!(told(Use::Unknown, true, false), (None, None, no));
+        assert_eq!(told(Use::Unknown, false, false), (None, None, yes));
     }
 
     #[test]
     fn a_minute_is_told_once_whatever_comes_of_it() {
         let mut memory = Memory::default();
-        let some = values(Use::InUse, true, false);
+        let some = Some(values(Use::InUse, true, false));
         assert_eq!(memory.decide(None, 7, S(1)), None);
         assert_eq!(memory.decide(some, 7, S(1)), some);
         memory.started(7);
