@@ -15,6 +15,7 @@ mod manual;
 mod program;
 mod sbom;
 mod size;
+mod template;
 mod test;
 mod unit;
 
@@ -50,6 +51,8 @@ enum Command {
         #[arg(long, default_value = "target/manual")]
         out: PathBuf,
     },
+    /// Put the user-data of `cloud-init/` into the deployment template.
+    Template,
     /// Build the image that test guests start from, unless it is there.
     Image {
         /// The release of Debian.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Size(options) => size::measure(&options).map_err(Box::from),
         Command::Test { rings } => test::run(&rings),
         Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
+        Command::Template => template::write().map_err(Box::from),
         Command::Image { suite, force } => {
             image::build(suite, force).map(|path| println!("{}", path.display())).map_err(Box::from)
         }

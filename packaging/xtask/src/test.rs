@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the checks and the rings of tests, from nothing.
 
-use crate::{cloud_init, deb, host, image, manual};
+use crate::{cloud_init, deb, host, image, manual, template};
 use clap::ValueEnum;
 use std::error::Error;
 use std::path::Path;
@@ -79,6 +79,7 @@ fn check() -> Result<(), Box<dyn Error>> {
         command.args(scripts);
         command
     })?;
+    template::check()?;
     manual::check(&deb::target().join("manual"), deb::root())?;
     cloud_init::check(&deb::target().join("user-data"))?;
     deny()

@@ -175,3 +175,15 @@ fn events_are_waited_for_and_approved() {
     assert!(azure.world().vms[0].gone);
     assert!(perform(&Ask::Approve { ids: vec!["x".into()] }, &settings).is_err());
 }
+
+#[test]
+fn an_operation_that_may_not_be_looked_at_is_seen_at_the_vm_itself() {
+    let (azure, settings) = started(Mode::Uniform);
+    azure.world().looks = Some(2);
+    for status in [403, 404] {
+        azure.play([Fault::new("/operations/", What::Status { status, retry_after: None })]);
+        let wanted = if status == 403 { FULL } else { Protection::NONE };
+        assert_eq!(protect(&settings, wanted, false), Ok(wanted), "{status}");
+        assert_eq!(azure.world().vms[0].protection, Some((wanted.scale_in, wanted.actions)));
+    }
+}

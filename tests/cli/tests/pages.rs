@@ -9,9 +9,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "cloud-init/README.md",
+    "packaging/azure/README.md",
     "packaging/doc/administration.md",
     "packaging/doc/contributing.md",
     "packaging/doc/dependencies.md",
@@ -23,7 +24,12 @@ const PAGES: [&str; 7] = [
 const ELSEWHERE: &[(&str, &str)] = &[
     ("apt-ftparchive ", "cargo xtask test check makes a repository with them"),
     ("apt-get install ./dsvm-agent_", "tests/vm/tests/life.rs upgrades and downgrades so"),
+    ("az deployment group create ", "makes a pool on Azure; tests/azure/tests/template.rs works the template out"),
+    ("az group create ", "makes a resource group on Azure"),
     ("az login", "signs somebody in to Azure"),
+    ("az network lb list-mapping ", "asks a load balancer of Azure's"),
+    ("az vmss delete-instances ", "deletes a VM of Azure's"),
+    ("az vmss scale ", "starts VMs on Azure"),
     ("az vmss update ", "changes a scale set of Azure's"),
     ("cloud-init schema ", "cargo xtask test check, with each file"),
     ("cloud-init status --long", "tests/vm/tests/cloud_init.rs"),
@@ -62,6 +68,12 @@ fn every_command_is_known_to_what_it_calls() {
             ["cargo", "xtask", ..] => (&xtask, &words[2..]),
             ["cargo", "run", "-p", package] => {
                 assert!(root().join("tests").join(package).is_dir(), "{page}: there is no package {package}");
+                continue;
+            }
+            ["cargo", "run", "-p", package, "--bin", name, ..] => {
+                let there =
+                    root().join("tests").join(package).join("src/bin").join(name).with_extension("rs").is_file();
+                assert!(there, "{page}: there is no program {name} in {package}");
                 continue;
             }
             ["dsvm-agent", ..] => (&agent, &words[1..]),

@@ -26,7 +26,8 @@ fn main() -> Result<(), String> {
     let begun = Instant::now();
     print!("{}", report::head());
     for scenario in Scenario::all(arguments.vms).into_iter().take(if arguments.usual { 1 } else { usize::MAX }) {
-        for scaling in Scaling::ALL {
+        let alone = scenario.is_about_agents();
+        for scaling in Scaling::ALL.into_iter().filter(|s| !alone || *s == Scaling::Agent) {
             let outcome = run(&scenario, scaling, arguments.seed)?;
             print!("{}", report::line(scenario.name, scaling.name(), &outcome));
             if arguments.more {

@@ -121,6 +121,11 @@ impl Scenario {
         }
     }
 
+    /// Whether something is wrong in it that only an agent has to do with.
+    pub fn is_about_agents(&self) -> bool {
+        self.deaf.is_some() || [self.bare, self.blind, self.mute].iter().any(Option::is_some)
+    }
+
     /// All of them, with so many VMs.
     pub fn all(vms: u32) -> Vec<Self> {
         let usual = Self::usual(vms);

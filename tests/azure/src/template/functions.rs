@@ -1,7 +1,7 @@
 //! The functions of templates, as far as ours uses them. What only Azure knows (a key, an address, a made-up name) is
 //! something that is easily told from anything that a template could say.
 
-use super::{Deployment, find};
+use super::Deployment;
 use serde_json::{Value, json};
 
 /// What stands for an account's key: nothing that is deployed or given out may have it but a secret's value.
@@ -47,6 +47,13 @@ pub fn call(deployment: &Deployment, name: &str, arguments: &[Value]) -> Result<
         ("empty", [Value::Array(list)]) => Ok(json!(list.is_empty())),
         ("empty", [Value::Null]) => Ok(json!(true)),
         ("createarray", items) => Ok(items.iter().cloned().collect()),
+        ("createobject", pairs) if pairs.len() % 2 == 0 => {
+            let pair = |pair: &[Value]| match pair {
+                [Value::String(name), value] => Some((name.clone(), value.clone())),
+                _ => None,
+            };
+            pairs.chunks(2).map(pair).collect::<Option<serde_json::Map<_, _>>>().map(Value::Object).ok_or_else(wrong)
+        }
         ("null", []) => Ok(Value::Null),
         ("true", []) => Ok(json!(true)),
         ("false", []) => Ok(json!(false)),
@@ -70,7 +77,7 @@ pub fn call(deployment: &Deployment, name: &str, arguments: &[Value]) -> Result<
             let sum = sum(&json!(arguments).to_string());
             Ok(json!(format!("{:08x}-0000-5000-8000-{:012x}", sum >> 32, sum & 0xffff_ffff_ffff)))
         }
-        ("reference", [_, ..]) => reference(deployment, text(0)?),
+        ("reference", [_, ..]) if arguments.len() <= 3 => reference(deployment, text(0)?),
         ("listkeys", [_, _]) => {
             reference(deployment, text(0)?)?;
             Ok(json!({"keys": [{"keyName": "key1", "value": KEY}, {"keyName": "key2", "value": KEY}]}))
@@ -126,8 +133,10 @@ fn runtime(kind: &str, name: &str, resource: &Value) -> Value {
         }
         "Microsoft.KeyVault/vaults" => json!({"vaultUri": format!("https://{name}.vault.azure.net/")}),
         "Microsoft.Network/publicIPAddresses" => {
-            let label = find(resource, &["properties", "dnsSettings", "domainNameLabel"]);
-            json!({"ipAddress": "203.0.113.7", "dnsSettings": {"fqdn": label.map(|_| "pool.westeurope.cloudapp.azure.com")}})
+            json!({"ipAddress": "203.0.113.7"})
+        }
+        "Microsoft.Network/loadBalancers" => {
+            json!({"frontendIPConfigurations": [{"properties": {"privateIPAddress": "10.20.0.200"}}]})
         }
         _ => resource.get("properties").cloned().unwrap_or_default(),
     }

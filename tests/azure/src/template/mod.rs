@@ -5,7 +5,7 @@
 //! Source: Microsoft's `syntax.md`, `template-expressions.md` and `template-functions-*.md` of Resource Manager.
 
 pub mod expression;
-mod functions;
+pub mod functions;
 
 use expression::{Expression, parse, plain};
 use serde_json::{Map, Value, json};
@@ -86,15 +86,43 @@ impl Deployment {
     /// # Errors
     /// What cannot be worked out, and in which resource.
     pub fn resources(&self) -> Result<Vec<Value>, String> {
+        self.deployed(|_| true)
+    }
+
+    fn deployed(&self, wanted: impl Fn(&Value) -> bool) -> Result<Vec<Value>, String> {
         let mut out = Vec::new();
-        for resource in self.template.get("resources").and_then(Value::as_array).into_iter().flatten() {
+        let all = self.template.get("resources").and_then(Value::as_array);
+        for resource in all.into_iter().flatten().filter(|r| wanted(r)) {
             let called = |e| format!("{}: {e}", resource.get("name").unwrap_or(&Value::Null));
-            let wanted = resource.get("condition").map(|c| self.value(c)).transpose().map_err(called)?;
-            if wanted != Some(json!(false)) {
+            let there = resource.get("condition").map(|c| self.value(c)).transpose().map_err(called)?;
+            if there != Some(json!(false)) {
                 out.push(self.value(resource).map_err(called)?);
             }
         }
         Ok(out)
+    }
+
+    /// What is given out, worked out.
+    ///
+    /// # Errors
+    /// What cannot be worked out.
+    pub fn outputs(&self) -> Result<Value, String> {
+        self.value(self.template.get("outputs").unwrap_or(&Value::Null))
+    }
+
+    /// The id of a resource of the group, from its type and its name with the names above it.
+    ///
+    /// # Errors
+    /// It has not as many names as kinds.
+    pub fn id(&self, resource: &Value) -> Result<String, String> {
+        let text = |name: &str| resource.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let names = text("name").split('/').map(|n| format!("'{n}'")).collect::<Vec<_>>().join(", ");
+        let scope = text("scope");
+        let call = match scope.is_empty() {
+            true => format!("[resourceId('{}', {names})]", text("type")),
+            false => format!("[extensionResourceId('{scope}', '{}', {names})]", text("type")),
+        };
+        self.value(&json!(call))?.as_str().map(str::to_owned).ok_or_else(|| call.clone())
     }
 
     /// The only resource of a kind.
@@ -102,7 +130,7 @@ impl Deployment {
     /// # Errors
     /// There is none or there are several, or they cannot be worked out.
     pub fn only(&self, kind: &str) -> Result<Value, String> {
-        let mut all: Vec<Value> = self.resources()?.into_iter().filter(|r| r["type"] == kind).collect();
+        let mut all = self.deployed(|r| r["type"] == kind)?;
         match (all.pop(), all.pop()) {
             (Some(one), None) => Ok(one),
             _ => Err(format!("there is not one {kind}")),
@@ -121,7 +149,11 @@ impl Deployment {
             },
             Value::Array(items) => items.iter().map(|i| self.value(i)).collect(),
             Value::Object(members) => {
-                let member = |(name, value): (&String, &Value)| Ok((name.clone(), self.value(value)?));
+                // Names may be expressions, too.
+                let member = |(name, value): (&String, &Value)| {
+                    let name = self.value(&json!(name))?.as_str().map(str::to_owned).ok_or("a name is no text")?;
+                    Ok((name, self.value(value)?))
+                };
                 members.iter().map(member).collect::<Result<Map<_, _>, String>>().map(Value::Object)
             }
             other => Ok(other.clone()),
