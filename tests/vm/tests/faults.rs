@@ -255,14 +255,22 @@ fn an_older_kernel_mounts_anew_what_nobody_uses() {
     assert!(status.contains("notebooks/alice") && !status.contains("notebooks/bob"), "{status}");
     assert_eq!(id("alice"), alices, "under her nothing is unmounted");
     watched.saved(watched.now(), LATE);
+    // She has something open, and all that she wrote is there: this kernel lets nobody end who has unwritten bytes for a
+    // server that refuses them, and asks that server without a pause until it takes the old key again.
+    guest.log_in("alice", "setsid sleep 100000 <~/notebooks/remote/saved >/dev/null 2>&1 &").ok();
+    guest.sh("touch /tmp/stop");
+    wait_for("what she wrote is there", LATE, || {
+        watched.notes("saved").last().is_some_and(|(_, t)| t.starts_with("ended"))
+    });
+    watched.compare(&server, "saved");
     server.drop_sessions();
     // Nobody has the old key any more but she: a number of a mount is used again at once, and proves nothing.
     wait_for("bob saves", LATE, || guest.as_user("bob", "echo fresh >~/notebooks/remote/fresh").success());
     assert_eq!(server.read("notebooks/bob/fresh"), b"fresh\n");
 
-    // She stops: what she has open waits for a server that refuses her, and ends when it is told to.
+    // She closes it.
     let over = watched.now();
-    guest.sh("pkill -KILL -u alice -f numbers.py");
+    guest.sh("pkill -KILL -u alice -f 'sleep 100000'");
     let (well, _) = watched.said("nobody keeps the old key", over, LATE, is_well);
     println!("well {:.1} s after she stopped", well - over);
     wait_for("she saves again", LATE, || guest.as_user("alice", "echo fresh >~/notebooks/remote/fresh").success());

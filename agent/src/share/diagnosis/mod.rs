@@ -162,6 +162,8 @@ fn enlarge(share: &Share, total: Option<u64>) -> String {
 /// Less than this is little on a share of any size.
 const LITTLE: u64 = 10 * GIB;
 const GIB: u64 = 1 << 30;
+/// With less than this nothing of anybody's can be saved, though a few bytes come and go: a block, a row of a VM's.
+const NOTHING: u64 = 64 * 1024;
 
 /// What is to be said of the room that is left on the share: nothing while there is enough of it. Little is less than a
 /// twentieth, and less than 10 GiB: a twentieth of a large share is still room for months.
@@ -170,7 +172,7 @@ pub fn space(share: &Share, probe: &Probe) -> Option<Problem> {
     if total == 0 || free >= LITTLE || free >= total / 20 {
         return None;
     }
-    if free == 0 {
+    if free < NOTHING {
         let full = Failure::call(super::model::Attempt::Directory, rustix::io::Errno::NOSPC);
         return Some(diagnose(share, &full).problem);
     }

@@ -162,6 +162,8 @@ fn little_room_is_said_in_time_and_not_too_early() {
         (100 * GIB, 5000 * GIB, None),
         (9 * GIB, 5000 * GIB, Some("share.nearly-full")),
         (0, 100 * GIB, Some("share.full")),
+        (2048, 100 * GIB, Some("share.full")),
+        (64 * 1024, 100 * GIB, Some("share.nearly-full")),
         // It does not say how large it is.
         (0, 0, None),
     ] {
