@@ -299,6 +299,20 @@ impl Sandbox {
         fs::read_to_string(format!("/proc/{}/mountinfo", self.first)).expect("mountinfo")
     }
 
+    /// Runs a command of `userdel(8)` or `usermod(8)`, again while that refuses because a process runs as the user: a
+    /// helper of the agent is at work in their home for some milliseconds, and administrators then try again.
+    pub fn change_user(&self, command: &str) {
+        let mut last = None;
+        let mut changed = || {
+            let tried = self.sh(command);
+            let busy = tried.err.contains("currently used by process");
+            last = Some(tried);
+            !busy
+        };
+        crate::wait_for("no helper is at work as the user", crate::SOON, &mut changed);
+        last.expect("it was tried").ok();
+    }
+
     /// What the log-in hook does when somebody logs in by SSH.
     pub fn log_in(&self, user: &str) -> Output {
         self.sh(&format!("PAM_TYPE=open_session PAM_SERVICE=sshd PAM_USER='{user}' dsvm-agent login-hook"))

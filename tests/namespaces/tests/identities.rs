@@ -112,7 +112,9 @@ fn whoever_has_another_number_or_anothers_is_refused_and_nobody_else() {
     assert_eq!(second.sh(&format!("stat -c %u {SHARE}/notebooks/ada")).ok(), "2001", "nothing is ever chowned");
 
     // The machine is put right: then all is well, without a restart.
-    second.sh("userdel mallory; usermod --uid 2001 ada; chown -R 2001 /home/ada").ok();
+    second.change_user("userdel mallory");
+    second.change_user("usermod --uid 2001 ada");
+    second.sh("chown -R 2001 /home/ada").ok();
     other.wait_no_problem();
     let logs_in = || second.log_in("ada").success() && second.is_mounted("notebooks/ada");
     wait_for("ada is served", SOON, logs_in);
@@ -128,7 +130,8 @@ fn an_administrator_corrects_what_is_recorded_and_it_is_known_who_did() {
     let shown = vm.sh("dsvm-agent workspace identity show");
     assert!(shown.ok().contains("ada") && shown.ok().contains("uid 2001") && shown.ok().contains("pool1"));
     // Nobody has had the directory; the number was a mistake of the image.
-    vm.sh(&format!("rmdir {SHARE}/notebooks/ada; umount -R /srv/data/notebooks/ada; usermod --uid 2009 ada"));
+    vm.sh(&format!("rmdir {SHARE}/notebooks/ada; umount -R /srv/data/notebooks/ada"));
+    vm.change_user("usermod --uid 2009 ada");
     vm.sh("chown -R 2009 /home/ada").ok();
     let agent = vm.agent_start();
     agent.wait_problem("workspace.uid-differs:ada");
@@ -156,7 +159,8 @@ fn a_name_that_was_retired_is_nobodys_again() {
     vm.log_in("ada").ok();
     vm.as_user("ada", "echo secret >~/notebooks/remote/s").ok();
     // Ada leaves the team; her directory stays.
-    vm.sh("dsvm-agent workspace identity retire ada; userdel --remove ada").ok();
+    vm.sh("dsvm-agent workspace identity retire ada").ok();
+    vm.change_user("userdel --remove ada");
     wait_for("it is not mounted any more", SOON, || !vm.is_mounted("notebooks/ada"));
     assert_eq!(vm.read(&format!("{SHARE}/notebooks/ada/s")), "secret\n");
     // Somebody else gets her name, with her number or another.
@@ -166,7 +170,7 @@ fn a_name_that_was_retired_is_nobodys_again() {
         vm.log_in("ada").ok();
         assert!(!vm.is_mounted("notebooks/ada"));
         vm.as_user("ada", "cat ~/notebooks/remote/s").fails();
-        vm.sh("userdel --remove ada").ok();
+        vm.change_user("userdel --remove ada");
         agent.wait_no_problem();
     }
     // Her number alone shows nothing either.
@@ -174,7 +178,7 @@ fn a_name_that_was_retired_is_nobodys_again() {
     agent.wait_problem("workspace.uid-differs:eve");
     vm.log_in("eve").ok();
     vm.as_user("eve", "cat /srv/data/notebooks/ada/s").fails();
-    vm.sh("userdel --remove eve").ok();
+    vm.change_user("userdel --remove eve");
     // She comes back.
     user(&vm, "ada", 2001);
     agent.wait_problem("workspace.name-retired:ada");
@@ -216,7 +220,7 @@ fn a_renamed_user_keeps_what_they_have_when_an_administrator_says_so() {
     agent.wait_ready();
     vm.log_in("ada").ok();
     vm.as_user("ada", "echo work >~/notebooks/remote/w").ok();
-    vm.sh("usermod --login countess ada").ok();
+    vm.change_user("usermod --login countess ada");
     agent.wait_problem("workspace.uid-differs:countess");
     assert!(summary(&agent, "workspace.uid-differs").contains("identity bind countess --uid 2001"));
     wait_for("it is not mounted any more", SOON, || !vm.is_mounted("notebooks/ada"));
@@ -240,16 +244,17 @@ fn a_changed_home_gets_its_link_and_a_locked_user_keeps_everything() {
     agent.wait_ready();
     vm.log_in("ada").ok();
     vm.as_user("ada", "echo work >~/notebooks/remote/w").ok();
-    vm.sh("install -d -o ada -g ada /home/new && usermod --home /home/new ada").ok();
+    vm.sh("install -d -o ada -g ada /home/new").ok();
+    vm.change_user("usermod --home /home/new ada");
     wait_for("the new home has the link", SOON, || vm.exists("/home/new/notebooks/remote"));
     assert!(vm.exists("/home/ada/notebooks/remote"), "the old one is left alone");
     vm.log_in("ada").ok();
     assert_eq!(vm.as_user("ada", "cat ~/notebooks/remote/w").ok(), "work");
     // Locked: a shell that is none. Nothing goes but the mount.
-    vm.sh("usermod --lock --shell /usr/sbin/nologin grace").ok();
+    vm.change_user("usermod --lock --shell /usr/sbin/nologin grace");
     wait_for("she is not served", SOON, || agent.status()["counts"]["users"] == 1);
     assert!(vm.exists("/home/grace/notebooks/remote") && vm.exists(&format!("{SHARE}/notebooks/grace")));
-    vm.sh("usermod --shell /bin/bash grace").ok();
+    vm.change_user("usermod --shell /bin/bash grace");
     agent.wait_ready();
     agent.wait_no_problem();
 }

@@ -91,7 +91,7 @@ fn users_come_and_go() {
     vm.sh("dsvm-agent wait --for user:barbara --timeout 60s").ok();
     vm.log_in("barbara").ok();
     vm.as_user("barbara", "echo work >~/notebooks/remote/w").ok();
-    vm.sh("userdel --remove barbara").ok();
+    vm.change_user("userdel --remove barbara");
     wait_for("it is not mounted any more", SOON, || !vm.is_mounted("notebooks/barbara"));
     assert_eq!(vm.read(&format!("{SHARE}/notebooks/barbara/w")), "work\n");
     wait_for("she is not counted any more", SOON, || agent.status()["counts"]["users"] == 3);
@@ -108,7 +108,8 @@ fn a_number_given_to_another_name_never_shows_the_old_directory() {
         vm.as_user("ada", "echo secret >~/notebooks/remote/s").ok();
         // Ada stays, with another number; mallory gets hers.
         let old = vm.sh("id -u ada").out;
-        vm.sh("usermod --uid 4000 ada && groupmod --gid 4000 ada").ok();
+        vm.change_user("usermod --uid 4000 ada");
+        vm.sh("groupmod --gid 4000 ada").ok();
         vm.sh(&format!(
             "groupadd --gid {old} mallory; useradd --create-home --shell /bin/bash --uid {old} --gid {old} mallory"
         ))
@@ -151,7 +152,7 @@ fn a_mount_that_somebody_holds_is_not_pulled_at_without_end() {
         .map(|name| vm.spawn_as("root", &format!("cd /srv/data/notebooks/{name}; echo >/run/{name}; read -r _")));
     wait_for("both are held", SOON, || vm.exists("/run/ada") && vm.exists("/run/grace"));
     // One whom the agent knows, and one whom it does not any more.
-    vm.sh("userdel --remove ada").ok();
+    vm.change_user("userdel --remove ada");
     wait_for("she is not known any more", SOON, || agent.status()["counts"]["users"] == 2);
     // Tries are new processes, and those are numbered.
     let last =
