@@ -78,5 +78,8 @@ fn users_notice_nothing_of_the_agents_death() {
         "the guard stays under her notebooks"
     );
     guest.sh("pkill -u alice -f numbers");
-    guest.sh("umount /datamnt/dsvmshare/notebooks/alice && umount /datamnt/dsvmshare");
+    // Her program may take a moment to end: what it has open is written first.
+    for at in ["/datamnt/dsvmshare/notebooks/alice", "/datamnt/dsvmshare"] {
+        wait_for("what she used can be unmounted", SOON, || guest.ssh(&format!("umount {at}")).success());
+    }
 }
