@@ -50,8 +50,11 @@ pub fn answer(world: &mut World, request: &Request) -> Answer {
 }
 
 fn state(world: &World) -> Value {
-    let vms: Vec<Value> =
-        world.vms.iter().map(|vm| json!({"name": vm.name, "protection": vm.protection, "gone": vm.gone})).collect();
+    let vms: Vec<Value> = world
+        .vms
+        .iter()
+        .map(|vm| json!({"name": vm.name, "health": vm.health, "protection": vm.protection, "gone": vm.gone}))
+        .collect();
     let events: Vec<Value> = world.events.iter().map(|e| {
         json!({"id": e.id, "type": e.kind, "resources": e.resources, "started": e.started, "approved": e.approved})
     }).collect();

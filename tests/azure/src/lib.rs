@@ -1,6 +1,6 @@
 //! A simulator of what a scale set's VM sees of Azure, for tests and for anyone without a subscription: instance
 //! metadata, identity tokens, scheduled events, the scale set's VMs in Resource Manager, Monitor's ingestion of custom
-//! metrics, and Key Vault's secrets. It refuses what Azure refuses, keeps what it received, and plays faults.
+//! metrics, Key Vault's secrets, and what the wire server says to a VM that is being provisioned. It refuses what Azure refuses, keeps what it received, and plays faults.
 //!
 //! All services have one address; the path tells them apart. It speaks HTTP and HTTPS on the same port.
 
@@ -15,6 +15,7 @@ pub mod pool;
 pub mod server;
 pub mod template;
 pub mod vault;
+pub mod wire;
 pub mod world;
 
 use fault::Fault;
@@ -98,6 +99,15 @@ impl Azure {
         let address = listener.local_addr()?;
         server::serve(listener, vm, self.shared.clone());
         Ok(format!("http://{address}"))
+    }
+
+    /// Another address of the first VM's services.
+    ///
+    /// # Errors
+    /// As of bind(2).
+    pub fn also_at(&self, address: SocketAddr) -> io::Result<()> {
+        server::serve(TcpListener::bind(address)?, 0, self.shared.clone());
+        Ok(())
     }
 
     /// The world; all services wait while it is held.

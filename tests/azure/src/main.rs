@@ -12,6 +12,12 @@ struct Arguments {
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8169")]
     listen: SocketAddr,
+    /// Where the first VM's services are too, as the wire server is at 168.63.129.16:80.
+    #[arg(long = "also", value_name = "ADDRESS")]
+    also: Vec<SocketAddr>,
+    /// The first VM's network card, as instance metadata writes it: 000D3A123456.
+    #[arg(long)]
+    mac: Option<String>,
     /// How the scale set keeps its VMs.
     #[arg(long, value_enum, default_value = "uniform")]
     mode: Kind,
@@ -52,7 +58,13 @@ fn main() -> std::io::Result<()> {
     world.looks = arguments.looks;
     world.first_events = Duration::from_secs(arguments.first_events);
     world.limits = arguments.limits;
+    if let (Some(mac), Some(vm)) = (arguments.mac, world.vms.first_mut()) {
+        vm.mac = mac;
+    }
     let azure = Azure::at(world, arguments.listen)?;
+    for address in arguments.also {
+        azure.also_at(address)?;
+    }
     let url = azure.url();
     println!(
         "[scale_set.endpoints]\nmetadata         = \"{url}\"\nresource_manager = \"{url}\"\nmonitor          = \"{url}\""

@@ -84,7 +84,7 @@ fn instance(world: &World, request: &Request, path: &[&str]) -> Answer {
         let message = "Bad request. api-version is invalid or was not specified in the request.";
         return Answer::json(400, &json!({"error": message, "newest-versions": newest}));
     };
-    let whole = json!({"compute": compute(world, request.vm, version), "network": {"interface": []}});
+    let whole = json!({"compute": compute(world, request.vm, version), "network": {"interface": interfaces(world, request.vm)}});
     let mut found = &whole;
     for part in path {
         match found.get(part) {
@@ -101,6 +101,18 @@ fn instance(world: &World, request: &Request, path: &[&str]) -> Answer {
         (other, None | Some("json")) => Answer::json(200, other),
         _ => bad("Bad request. Requested format is not supported"),
     }
+}
+
+fn interfaces(world: &World, vm: usize) -> Value {
+    let Some(card) = world.vms.get(vm) else { return json!([]) };
+    json!([{
+        "ipv4": {
+            "ipAddress": [{"privateIpAddress": format!("10.0.2.{}", 15 + vm), "publicIpAddress": ""}],
+            "subnet": [{"address": "10.0.2.0", "prefix": "24"}],
+        },
+        "ipv6": {"ipAddress": []},
+        "macAddress": card.mac,
+    }])
 }
 
 /// Every value is text, also numbers and truth; what does not apply is empty. Fields come with their versions.

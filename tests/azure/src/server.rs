@@ -3,7 +3,7 @@
 use super::fault::{self, What};
 use super::message::{Answer, Request, decode, pairs};
 use super::world::{Received, World};
-use super::{compute, control, metadata, monitor, vault};
+use super::{compute, control, metadata, monitor, vault, wire};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -127,6 +127,8 @@ fn service(world: &mut World, request: &Request, fault: Option<&What>) -> Answer
     let path = request.path.to_ascii_lowercase();
     if path.starts_with("/metadata") {
         metadata::answer(world, request)
+    } else if path.trim_end_matches('/') == "/machine" {
+        wire::answer(world, request)
     } else if path.starts_with("/subscriptions/") && path.ends_with("/metrics") {
         monitor::answer(world, request, fault)
     } else if path.starts_with("/subscriptions/") {

@@ -25,6 +25,10 @@ pub struct Vm {
     pub instance: String,
     /// Azure's own id.
     pub id: String,
+    /// Its network card, as instance metadata writes it.
+    pub mac: String,
+    /// What it last said of its provisioning to the wire server.
+    pub health: Option<String>,
     /// From scale-in, and from the set's actions; nothing before it was first set.
     pub protection: Option<(bool, bool)>,
     /// Deleted.
@@ -219,7 +223,8 @@ impl World {
             Mode::Single => (format!("vm{number}"), format!("vm{number}")),
         };
         let id = format!("5c08b38e-4d57-4c23-ac45-{number:012x}");
-        self.vms.push(Vm { name, instance, id, protection: None, gone: false, etag: 1 });
+        let mac = format!("000D3A{number:06X}");
+        self.vms.push(Vm { name, instance, id, mac, health: None, protection: None, gone: false, etag: 1 });
     }
 
     /// The services' clock.

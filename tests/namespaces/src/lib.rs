@@ -20,7 +20,7 @@ mod tree;
 mod wait;
 
 pub use agent::{Agent, SOON};
-pub use program::program;
+pub use program::{built, program};
 pub use sandbox::{MOUNT_POINT, Output, Process, SHARE, Sandbox, Typist};
 pub use tree::hash_tree;
 pub use wait::wait_for;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::control::{Control, Output, quoted};
 use crate::image::{Image, Suite};
 use crate::network::{Network, Plug};
-use crate::qemu::{Machine, Process, Start, overlay, seed};
+use crate::qemu::{Cloud, Machine, Process, Start, overlay, seed};
 use crate::scenario::{Common, failures};
 use crate::wait::until;
 
@@ -94,7 +94,7 @@ fn seed_for(directory: &Path, name: &str, user_data: &str) -> PathBuf {
         "version: 2\nethernets:\n  eth1:\n    match: {{name: eth1}}\n    addresses: [{address}/24]\n    optional: true\n"
     );
     let files = [("user-data", user_data), ("meta-data", &meta), ("network-config", &network)];
-    seed(directory, &files).expect("a disk for cloud-init")
+    seed(directory, "cidata", &files).expect("a disk for cloud-init")
 }
 
 fn directory(common: &Common, name: &str) -> PathBuf {
@@ -114,6 +114,7 @@ pub struct Guest {
     memory: u32,
     directory: PathBuf,
     seed: PathBuf,
+    cloud: Cloud,
     running: Option<Running>,
 }
 
@@ -129,7 +130,7 @@ impl Guest {
     fn new(common: Arc<Common>, name: &str, image: Image, memory: u32, seed: PathBuf, base: &Path) -> Self {
         let directory = common.directory.path().join(name);
         overlay(&directory.join("disk.qcow2"), base).expect("a disk for the guest");
-        Self { common, name: name.to_owned(), image, memory, directory, seed, running: None }
+        Self { common, name: name.to_owned(), image, memory, directory, seed, cloud: Cloud::Disk, running: None }
     }
 
     /// Goes on from saved memory on the disk that belongs to it.
@@ -171,6 +172,7 @@ impl Guest {
             directory: &self.directory,
             disk: &disk,
             seed: &self.seed,
+            cloud: self.cloud,
             memory: self.memory,
             mac: &mac,
         };
@@ -413,11 +415,16 @@ impl Guest {
     /// If this one is on, or the other does not boot.
     #[track_caller]
     pub fn boot_clone(&self, name: &str, user_data: &str) -> Guest {
+        self.clone_on(Cloud::Disk, name, |directory| seed_for(directory, name, user_data))
+    }
+
+    #[track_caller]
+    pub(crate) fn clone_on(&self, cloud: Cloud, name: &str, seed: impl FnOnce(&Path) -> PathBuf) -> Self {
         assert!(self.running.is_none(), "{} is on", self.name);
-        let directory = directory(&self.common, name);
-        let seed = seed_for(&directory, name, user_data);
+        let seed = seed(&directory(&self.common, name));
         let disk = self.directory.join("disk.qcow2");
         let mut clone = Self::new(Arc::clone(&self.common), name, self.image.clone(), self.memory, seed, &disk);
+        clone.cloud = cloud;
         clone.power_on_from(&Start::Boot);
         clone.settle();
         clone

@@ -31,6 +31,7 @@ pub mod server;
 pub mod writer;
 
 mod agent;
+mod azure;
 mod control;
 mod guest;
 mod network;

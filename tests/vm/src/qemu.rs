@@ -89,6 +89,33 @@ pub(crate) enum Start<'a> {
     Resume(&'a Path),
 }
 
+/// How a cloud hands a machine what it wants of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cloud {
+    /// A disk with a file for each thing (cloud-init's NoCloud).
+    Disk,
+    /// Azure: a medium in a drive, and the asset tag of its chassis, by which cloud-init's ds-identify knows it.
+    Azure,
+}
+
+impl Cloud {
+    fn arguments(self, seed: &Path) -> Vec<String> {
+        let seed = format!("file={},format=raw,readonly=on", seed.display());
+        match self {
+            Self::Disk => vec!["-drive".into(), format!("if=virtio,{seed}")],
+            Self::Azure => vec![
+                "-drive".into(),
+                format!("if=ide,media=cdrom,{seed}"),
+                "-smbios".into(),
+                "type=3,asset=7783-7084-3265-9085-8269-3286-77".into(),
+                // The VM's id, as instance metadata says it; cloud-init knows by it whether this is a first boot.
+                "-uuid".into(),
+                "5c08b38e-4d57-4c23-ac45-000000000000".into(),
+            ],
+        }
+    }
+}
+
 /// What a machine is made of. Everything but the paths and the card's address must be the same for resuming.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
@@ -96,6 +123,7 @@ pub(crate) struct Machine<'a> {
     pub directory: &'a Path,
     pub disk: &'a Path,
     pub seed: &'a Path,
+    pub cloud: Cloud,
     pub memory: u32,
     pub mac: &'a str,
 }
@@ -118,9 +146,8 @@ impl Machine<'_> {
         qemu.args(Accelerator::here(self.image).arguments());
         qemu.arg("-kernel").arg(self.image.kernel()).arg("-initrd").arg(self.image.initrd());
         qemu.args(["-append", KERNEL_LINE]);
-        for (path, options) in [(self.disk, "format=qcow2,cache=unsafe"), (self.seed, "format=raw,readonly=on")] {
-            qemu.arg("-drive").arg(format!("if=virtio,file={},{options}", path.display()));
-        }
+        qemu.arg("-drive").arg(format!("if=virtio,file={},format=qcow2,cache=unsafe", self.disk.display()));
+        qemu.args(self.cloud.arguments(self.seed));
         // The first card is the control channel and leads nowhere else; the second is on the segment. The segment's
         // socket is the process's standard input, which nothing else uses.
         qemu.args(["-netdev", "user,id=control,restrict=on,hostfwd=tcp:127.0.0.1:0-:22000"]);
@@ -314,7 +341,7 @@ pub(crate) fn overlay(disk: &Path, on: &Path) -> io::Result<()> {
 }
 
 /// The disk from which cloud-init reads what a cloud would tell it.
-pub(crate) fn seed(directory: &Path, files: &[(&str, &str)]) -> io::Result<PathBuf> {
+pub(crate) fn seed(directory: &Path, label: &str, files: &[(&str, &str)]) -> io::Result<PathBuf> {
     let content = directory.join("seed");
     fs::create_dir_all(&content)?;
     for (name, text) in files {
@@ -322,7 +349,7 @@ pub(crate) fn seed(directory: &Path, files: &[(&str, &str)]) -> io::Result<PathB
     }
     let disk = directory.join("seed.iso");
     let mut make = Command::new("genisoimage");
-    make.args(["-quiet", "-volid", "cidata", "-joliet", "-rock", "-output"]).arg(&disk).arg(&content);
+    make.args(["-quiet", "-volid", label, "-joliet", "-rock", "-output"]).arg(&disk).arg(&content);
     finish(&mut make)?;
     Ok(disk)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vm::{Guest, Scenario, Service, together, wait_for};
+use vm::{Guest, Scenario, Service, Suite, together, wait_for};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -82,4 +82,63 @@ fn users_notice_nothing_of_the_agents_death() {
     for at in ["/datamnt/dsvmshare/notebooks/alice", "/datamnt/dsvmshare"] {
         wait_for("what she used can be unmounted", SOON, || guest.ssh(&format!("umount {at}")).success());
     }
+}
+
+/// The package under a later version that also has another configuration file.
+const NEWER_DEFAULTS: &str = "set -e; cd /root; dpkg-deb --raw-extract old.deb new
+sed -i 's/^Version: .*/Version: 99/' new/DEBIAN/control; echo '# More to choose.' >>new/etc/dsvm-agent/agent.toml
+dpkg-deb --build new new.deb";
+
+const CONFIGURED: &str =
+    "[share]\nsource = \"/srv/share\"\nmount_point = \"/datamnt/dsvmshare\"\n[share.directory]\nlocal = true\n";
+
+#[test]
+fn what_an_administrator_changed_outlives_upgrade_removal_and_return() {
+    let scenario = Scenario::new("what_an_administrator_changed_outlives_upgrade_removal_and_return");
+    let guest = scenario.agent_vm_of(Suite::Bookworm, "vm1", Service::Running);
+    guest.sh("mkdir -p /srv/share");
+    guest.put(CONFIGURED, "/etc/dsvm-agent/agent.toml", 0o644);
+    guest.put("[idle]\nafter = \"90m\"\n", "/etc/dsvm-agent/agent.d/50-ours.toml", 0o644);
+    guest.put(std::fs::read(vm::package()).expect("the package"), "/root/old.deb", 0o644);
+    guest.sh(NEWER_DEFAULTS);
+    guest.sh("systemctl reload dsvm-agent");
+    guest.wait_ready();
+    guest.log_in("alice", "echo kept >~/notebooks/remote/work; echo local >~/notebooks/other").ok();
+    let changed = || guest.sh("cat /etc/dsvm-agent/agent.toml /etc/dsvm-agent/agent.d/50-ours.toml");
+    let before = changed();
+    let everywhere = || guest.sh("cd /etc && grep -l dsvm-agent pam.d/common-* systemd/system/*/* 2>/dev/null | sort");
+    let hooked = everywhere();
+    assert!(hooked.contains("pam.d/common-session"), "{hooked}");
+
+    // As unattended upgrades answer: what was changed stays, and the new one lies beside it.
+    let upgrade = "apt-get install --yes -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold";
+    guest.sh(&format!("{upgrade} /root/new.deb"));
+    assert_eq!(changed(), before);
+    assert!(guest.sh("cat /etc/dsvm-agent/agent.toml.dpkg-dist").contains("More to choose"));
+    guest.wait_ready();
+
+    guest.sh("apt-get remove --yes dsvm-agent");
+    assert_eq!(changed(), before);
+    assert_eq!(guest.ssh("systemctl is-active dsvm-agent").stdout.trim(), "inactive");
+    let log_in = guest.log_in("alice", "cat ~/notebooks/other; echo in");
+    assert_eq!(log_in.ok(), "local\nin", "a log-in misses nothing");
+    assert!(!everywhere().contains("pam.d"), "{}", everywhere());
+    assert_eq!(guest.sh("cat /srv/share/notebooks/alice/work"), "kept");
+
+    guest.sh("apt-get install --yes --allow-downgrades /root/old.deb");
+    assert_eq!(changed(), before);
+    assert_eq!(everywhere(), hooked);
+    guest.wait_ready();
+    assert_eq!(guest.log_in("alice", "cat ~/notebooks/remote/work").ok(), "kept");
+
+    guest.sh("apt-get purge --yes dsvm-agent");
+    assert!(!guest.ssh("test -e /var/lib/dsvm-agent").success(), "its state goes");
+    assert_eq!(guest.sh("cat /srv/share/notebooks/alice/work ~alice/notebooks/other"), "kept\nlocal");
+    let mounts = guest.sh("cat /proc/mounts");
+    assert!(!mounts.contains("dsvm"), "{mounts}");
+    let failed = guest.ssh("systemctl --failed --no-legend").stdout;
+    assert_eq!(failed.trim(), "", "nothing is left that fails");
+    // A second time from nothing is as the first.
+    guest.sh("apt-get install --yes /root/old.deb");
+    guest.sh("systemctl is-active dsvm-agent");
 }
