@@ -1,7 +1,8 @@
 //! A worker's life: hide, read the job, give up what it does not need, do it, answer, end.
 
-use super::job::{Answer, Job, Privilege};
+use super::job::{Answer, Job};
 use super::launcher::LAST_GOOD;
+use super::privilege::Privilege;
 use super::vouch;
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
