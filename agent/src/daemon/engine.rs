@@ -151,7 +151,7 @@ impl Engine {
         if !facts.short.is_empty() {
             steps.push(Step::Share(ShareStep::ReadAhead { devices: facts.short.clone() }));
         }
-        workspace_decide::look_for_owners(&mut self.users, &self.settings.workspace, &mounted);
+        workspace_decide::look_for_owners(&mut self.users, &self.settings, &mounted);
         if self.wants_accounts(now) {
             steps.push(Step::Accounts(AskAccounts::AskAccounts));
         } else if self.wants_names(now) {
@@ -223,7 +223,7 @@ impl Engine {
                 Job::OwnDirectory { wanted, .. } => drop(busy.own.insert(wanted.directory.clone())),
                 Job::Attach { wanted, .. } => drop(busy.mounts.insert(wanted.directory.clone().into())),
                 Job::Detach { directory } => drop(busy.mounts.insert(directory.into())),
-                Job::Link { directory, .. } => busy.links.extend(self.of(directory).map(|r| r.account.name.clone())),
+                Job::Link { directory, .. } => busy.links.extend(self.of(directory).map(|r| r.key().to_owned())),
                 _ => {}
             }
         }
@@ -235,24 +235,33 @@ impl Engine {
         self.users.of(directory.as_ref())
     }
 
-    /// Where to look for mount points: the guard, while somebody's is not known to be there. It must be what lies there
-    /// now: anything else may not answer.
-    pub fn wants_points(&self, mounts: &[Mount]) -> Option<(PathBuf, PathBuf)> {
+    /// The link in the home to a user's directory, or to their place in a shared one.
+    pub(super) fn link_of(&self, directory: &str) -> &str {
+        let shared = crate::workspace::shared::whose(&self.settings.shared, directory);
+        shared.map_or(&self.settings.workspace.link, |(setting, _)| &setting.link)
+    }
+
+    /// Where to look for mount points: the guard, and the directories in it with those that are not known to be there. It
+    /// must be what lies there now: anything else may not answer.
+    pub fn wants_points(&self, mounts: &[Mount]) -> Option<(PathBuf, BTreeSet<PathBuf>)> {
         let share = self.settings.share.as_ref()?;
         let guard = mounted(share, mounts).guard?;
-        let missing = self.users.users.values().find(|r| r.point != Some(guard))?;
-        let below = crate::share::model::parent_of(missing.directory.as_ref()).to_owned();
+        let missing = self.users.all().filter(|r| r.point != Some(guard));
+        let below = missing.map(|r| crate::share::model::parent_of(r.directory.as_ref()).to_owned()).collect();
         Some((share.mount_point.clone(), below))
     }
 
     /// The job that carries out a step; nothing when what it speaks of is gone.
     pub fn job(&self, step: &Step, range: &RangeInclusive<u32>, act: bool) -> Option<Job> {
-        let record = |name: &String| self.users.users.get(name);
+        let record = |name: &String| self.users.get(name);
         let person = |r: &Record| {
             let a = &r.account;
             Person::new(a.uid, a.gid, a.groups.clone(), a.home.clone()).ok()
         };
-        let wanted = |r: &Record| Wanted { directory: r.directory.clone(), uid: r.account.uid, gid: r.account.gid };
+        let wanted = |r: &Record| {
+            let group = r.shared.as_ref().and_then(|part| Some(part.group.as_ref()?.1));
+            Wanted { directory: r.directory.clone(), uid: r.account.uid, gid: r.account.gid, group }
+        };
         Some(match step {
             Step::Accounts(AskAccounts::AskAccounts) => {
                 let names = self.users.named.iter().cloned().collect();
@@ -351,7 +360,7 @@ impl Engine {
                 self.users.detached(directory.as_ref(), &result.map(drop), now, jitter);
             }
             (Job::Link { directory, .. }, result) => {
-                let link = self.settings.workspace.link.clone();
+                let link = self.link_of(directory).to_owned();
                 if let Some(record) = self.users.of_mut(directory.as_ref()) {
                     match &result {
                         Ok(Answer::Link(seen)) => record.link(&link, seen, now, jitter),
@@ -372,10 +381,10 @@ impl Engine {
 
     /// How long nothing becomes due by itself but a probe: a pause after a failure ends, or somebody is long gone.
     pub fn next_look(&self, now: Duration) -> Duration {
-        let pauses = self.users.users.values().flat_map(|r| r.troubles.values()).map(|t| t.again);
+        let pauses = self.users.all().flat_map(|r| r.troubles.values()).map(|t| t.again);
         let due = pauses
             .chain(self.users.held.values().map(|h| h.again))
-            .chain(self.users.users.values().filter_map(|r| r.look))
+            .chain(self.users.all().filter_map(|r| r.look))
             .chain(self.users.gone().map(|at| at.saturating_add(self.settings.workspace.linger)))
             .chain([self.share.old.again])
             .chain(self.kept.again())
@@ -438,7 +447,7 @@ mod tests {
             uid: *uid,
             gid: *uid,
             groups: vec![*uid],
-            group_names: Vec::new(),
+            named_groups: Default::default(),
             home: format!("/home/{name}").into(),
             shell: "/bin/bash".into(),
         });

@@ -150,7 +150,7 @@ mod tests {
             uid,
             gid: uid,
             groups: vec![uid],
-            group_names: Vec::new(),
+            named_groups: Default::default(),
             home: format!("/home/{name}").into(),
             shell: "/bin/bash".into(),
         };

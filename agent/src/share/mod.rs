@@ -17,4 +17,5 @@ pub mod old;
 pub mod options;
 pub mod own;
 pub mod repair;
+pub mod shared;
 pub mod vault;

@@ -145,8 +145,7 @@ fn own<'a>(share: &Share, mounts: &'a [Mount]) -> Vec<&'a Mount> {
 /// kernel's default, others' right to read among them. Whether the kernel can do it at all.
 fn change(share: &Share, mount: &Mount, keys: &credentials::Keys, place: usize) -> Result<bool, Failure> {
     let root = open_mount(share, mount)?;
-    let below = mount.target.strip_prefix(&share.mount_point).ok().filter(|_| mount.target != Path::new(ROOT));
-    let below = below.map(|b| b.to_string_lossy().into_owned());
+    let below = options::below(share, mount);
     let Some(whom) = options::whom(mount) else { return Ok(true) };
     let address = mount.option("addr").and_then(|a| a.parse().ok());
     let rest = || {

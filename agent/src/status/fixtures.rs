@@ -93,6 +93,7 @@ pub(crate) fn status() -> Status {
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
         },
         workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
+        shared: Vec::new(),
         users,
         idle: None,
         scale_set: None,

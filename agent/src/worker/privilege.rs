@@ -71,7 +71,10 @@ impl Job {
                 Privilege::Root(CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP)
             }
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
-            Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
+            // FSETID: a shared directory hands its group on to what is made in it.
+            Job::Directories { .. } => {
+                Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FSETID)
+            }
             // The share's root may be somebody else's, where it is a local directory.
             Job::Ledger { .. } | Job::Row { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),
             Job::Rows => Privilege::Root(CapabilitySet::DAC_READ_SEARCH),

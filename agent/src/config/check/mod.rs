@@ -8,6 +8,7 @@ mod idle;
 mod names;
 mod paths;
 mod scale_set;
+mod shared;
 mod source;
 
 pub(crate) use paths::safe_on_smb;
@@ -61,9 +62,12 @@ impl Findings {
 /// The settings that `fragment` asks for, with everything that it leaves out at its default. They count only when
 /// `findings` has no mistake.
 pub(super) fn settings(fragment: &Fragment, findings: &mut Findings) -> Settings {
+    let (share, workspace) = (share(fragment, findings), workspace(fragment, findings));
+    let shared = shared::shared(fragment, &workspace, findings);
     Settings {
-        share: share(fragment, findings),
-        workspace: workspace(fragment, findings),
+        share,
+        workspace,
+        shared,
         idle: idle::settings(fragment, findings),
         scale_set: scale_set::scale_set(fragment, findings),
         status: Status { textfile: textfile(fragment.status_textfile.as_ref(), findings) },

@@ -134,7 +134,7 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
             &[("f:3:19: ", "workspace.exclude has \"@ml\", and so has workspace.include (f:2)")],
         ),
         ("[workspaces]\nlink = \"x\"", &[("f:1:2: ", "unknown section `workspaces`: did you mean `workspace`?")]),
-        ("link = \"x\"", &[("f:1:1: ", "unknown key `link`: did you mean `workspace.link`?")]),
+        ("linger = \"5m\"", &[("f:1:1: ", "unknown key `linger`: did you mean `workspace.linger`?")]),
         ("[scale_set]\nenabled = true", &[("f:2:11: ", "scale_set.enabled wants \"auto\" or \"on\" or \"off\"")]),
         ("[scale_set]\nclient_id = \"dsvm\"", &[("f:2:13: ", "not \"dsvm\"")]),
         ("[scale_set]\nlisten = \"9460\"", &[("f:2:10: ", "an address with a port")]),
