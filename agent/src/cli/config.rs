@@ -212,6 +212,7 @@ fn render_share(page: &mut Page<'_>, share: &Share) {
             "isolation",
             match share.smb.isolation {
                 Isolation::PerUser => "\"per-user\"",
+                Isolation::Open => "\"open\"",
             },
         );
         page.line("options", &list(&share.smb.options));

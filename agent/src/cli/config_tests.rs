@@ -182,15 +182,15 @@ fn settings() -> impl Strategy<Value = Settings> {
         prop::option::of(1u16..),
         texts("domain=[A-Z\"\\\\#=']{0,5}"),
         texts("nconnect=[0-9]"),
-        any::<bool>(),
+        any::<(bool, bool)>(),
     )
-        .prop_map(|(source, mount_point, port, smb, nfs, local)| Share {
+        .prop_map(|(source, mount_point, port, smb, nfs, (local, open))| Share {
             credentials: matches!(source, Source::Smb { .. })
                 .then(|| Credentials::File(PathBuf::from("/etc/dsvm-agent/\"key\""))),
             source,
             mount_point: PathBuf::from(mount_point),
             port,
-            smb: Smb { isolation: Isolation::PerUser, options: smb },
+            smb: Smb { isolation: if open { Isolation::Open } else { Isolation::PerUser }, options: smb },
             nfs: Nfs { options: nfs },
             directory: Directory { local },
         });
@@ -230,7 +230,8 @@ fn settings() -> impl Strategy<Value = Settings> {
     });
     (prop::option::of(share), workspace, shared, idle(), scale_set(), status).prop_map(
         |(share, workspace, shared, idle, scale_set, status)| {
-            let shared = if workspace.directory == "{user}" { Vec::new() } else { shared };
+            let open = share.as_ref().is_some_and(Share::is_open);
+            let shared = if open || workspace.directory == "{user}" { Vec::new() } else { shared };
             Settings { share, workspace, shared, idle, scale_set, status }
         },
     )

@@ -70,6 +70,8 @@ pub enum Isolation {
     /// Every user has a mount of their own directory, theirs alone.
     #[default]
     PerUser,
+    /// Everybody sees the whole share, and may change everything on it.
+    Open,
 }
 
 /// `[share.smb]`.
@@ -365,6 +367,11 @@ impl Share {
             Source::Nfs { .. } => Kind::Nfs,
             Source::Directory(_) => Kind::Directory,
         }
+    }
+
+    /// Whether the whole share is shown to everybody.
+    pub fn is_open(&self) -> bool {
+        self.kind() == Kind::Smb && self.smb.isolation == Isolation::Open
     }
 
     /// The server's name and TCP port; nothing for a local directory.

@@ -9,6 +9,7 @@ use crate::share::model::{
 };
 use crate::share::observe::place;
 use crate::share::options::{self, For};
+use crate::share::whole::EVERYBODY;
 use crate::sys::clock::boottime;
 use crate::sys::mount::SAFE;
 use crate::sys::mountinfo::{self, Mount};
@@ -203,6 +204,9 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
                 }
             }
         }
+        Step::User(UserStep::ShowAll { .. }) => {
+            mounts.push(mount(share.mount_point.clone(), "cifs", &share.source.to_string(), words(EVERYBODY)));
+        }
         Step::Share(ShareStep::UnmountRoot) => mounts.retain(|m| m.target != Path::new(ROOT)),
         Step::User(UserStep::Detach { directory, .. }) => {
             let gone = decision.mounted.users.iter().find(|m| m.directory == *directory).map(|m| m.mount.id);
@@ -263,6 +267,10 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
         Step::User(UserStep::Attach { name, .. }) => {
             let user = record(name).map_or(name, |r| &r.account.name);
             format!("mount {} for {user}", directories(std::slice::from_ref(name)))
+        }
+        Step::User(UserStep::ShowAll { .. }) => format!("show all of {source} to everybody, on {at}"),
+        Step::User(UserStep::Detach { directory, why }) if directory.as_os_str().is_empty() => {
+            format!("unmount what shows the whole share to everybody: {why}")
         }
         Step::User(UserStep::Detach { directory, why }) => format!("unmount {}: {why}", directory.display()),
     }

@@ -63,7 +63,8 @@ pub struct PassTime {
 /// The status after a pass.
 pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Identity, pass: &PassTime) -> Status {
     let there = decision.mounted.by_directory();
-    let mounted = |r: &Record| there.contains_key(Path::new(&r.directory));
+    let whole = decision.mounted.whole().is_some();
+    let mounted = |r: &Record| whole || there.contains_key(Path::new(&r.directory));
     let row = |r: &Record| user(engine, decision, r, mounted(r), pass.boottime);
     let users: Vec<UserView> = engine.users.users.values().map(row).collect();
     let count = |state: UserState| users.iter().filter(|u| u.state == state).count() as u64;
@@ -135,6 +136,7 @@ fn share(engine: &Engine, decision: &Decision, pass: &PassTime) -> ShareView {
         probe_ms: answered.map(|p| (p.ms * 10.0).round() / 10.0),
         bytes_total: answered.map(|p| p.bytes_total),
         bytes_free: answered.map(|p| p.bytes_free),
+        open: configured.is_some_and(|s| s.is_open()),
         protocol: decision.mounted.root.as_ref().and_then(|r| r.protocol.clone()),
     }
 }

@@ -127,7 +127,7 @@ fn is_guard(mounts: &[Mount], id: u64) -> bool {
 }
 
 /// The id, as in mountinfo, of the mount that `directory` is open on (statx(2)).
-fn mount_id(directory: &OwnedFd) -> Result<u64, Errno> {
+pub(super) fn mount_id(directory: &OwnedFd) -> Result<u64, Errno> {
     rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
 }
 
@@ -388,7 +388,7 @@ pub fn user_mount(share: &Share, directory: &str) -> Result<std::path::PathBuf, 
     let seen = super::observe::mounted(share, &mounts);
     let target = share.mount_point.join(directory);
     let opened = open::directory(&target).and_then(|fd| mount_id(&fd));
-    let own = seen.users.iter().find(|m| m.directory == Path::new(directory));
+    let own = seen.users.iter().find(|m| m.directory == Path::new(directory)).or(seen.whole());
     match own {
         Some(own) if opened == Ok(own.mount.id) => Ok(target),
         _ => Err(Failure::said(Attempt::Attach, "the user's directory on the share is not mounted")),

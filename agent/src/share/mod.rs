@@ -19,3 +19,4 @@ pub mod own;
 pub mod repair;
 pub mod shared;
 pub mod vault;
+pub mod whole;

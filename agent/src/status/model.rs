@@ -222,6 +222,9 @@ pub struct ShareView {
     pub bytes_free: Option<u64>,
     /// What was agreed with the server, for people: `SMB 3.1.1, encrypted`.
     pub protocol: Option<String>,
+    /// The whole share is shown to everybody, who may change everything on it.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// State of a user's workspace.

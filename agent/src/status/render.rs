@@ -124,6 +124,11 @@ impl View<'_> {
         }
         let lead = format!("{}{} ", heading("share"), self.page.mark(mark));
         self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &line);
+        if share.open {
+            let lead = format!("{}{} ", heading(""), self.page.mark(Mark::Note));
+            let text = "open to everybody: every user reads and changes everything of everybody";
+            self.page.paragraph(&lead, COLUMN + BEHIND_MARK, text);
+        }
         for problem in problems {
             self.explain(problem, lasts.as_deref());
         }

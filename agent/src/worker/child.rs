@@ -13,7 +13,7 @@ use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
 use crate::share::options::For;
-use crate::share::{flush, old, repair};
+use crate::share::{flush, old, repair, whole};
 use crate::status::textfile;
 use crate::sys::clock::{boot_id, boottime, rfc3339};
 use crate::sys::{process, terminals};
@@ -268,6 +268,8 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             };
             share::attach(configured()?, place, directory, whom, *address).map(done)
         }
+        Job::ShowAll { address } => whole::show(configured()?, *address).map(done),
+        Job::HideAll => whole::hide(configured()?).map(done),
         Job::Detach { directory } => share::detach(configured()?, directory).map(done),
         Job::TakeDown { at } => old::take_down(configured()?, at).map(done),
         Job::ReadAhead { devices } => share::read_ahead(devices).map(done),

@@ -98,6 +98,13 @@ pub enum Job {
         /// The server's address.
         address: Option<IpAddr>,
     },
+    /// Mount the whole share for everybody.
+    ShowAll {
+        /// The server's address.
+        address: Option<IpAddr>,
+    },
+    /// Unmount the whole share, which everybody saw.
+    HideAll,
     /// Unmount a user's directory.
     Detach {
         /// Relative to the mount point.
@@ -249,6 +256,7 @@ impl Job {
             Job::Directories { .. } | Job::Ledger { .. } => "directories".to_owned(),
             Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
             Job::Detach { directory } => format!("mount:{directory}"),
+            Job::ShowAll { .. } | Job::HideAll => "mount:".to_owned(),
             Job::OwnDirectory { wanted, .. } => format!("own:{}", wanted.directory),
             Job::TakeDown { .. } => "old".to_owned(),
             Job::ReadAhead { .. } => "read-ahead".to_owned(),
@@ -304,8 +312,8 @@ impl Job {
             Job::Probe => c"dsvm:probe",
             Job::Directories { .. } => c"dsvm:dirs",
             Job::Ledger { .. } => c"dsvm:ledger",
-            Job::Attach { .. } => c"dsvm:attach",
-            Job::Detach { .. } => c"dsvm:detach",
+            Job::Attach { .. } | Job::ShowAll { .. } => c"dsvm:attach",
+            Job::Detach { .. } | Job::HideAll => c"dsvm:detach",
             Job::OwnDirectory { .. } => c"dsvm:dirs",
             Job::TakeDown { .. } => c"dsvm:detach",
             Job::ReadAhead { .. } => c"dsvm:ahead",
@@ -330,7 +338,7 @@ impl Job {
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(match self {
             Job::Identity { .. } | Job::KeepSettings => 5,
-            Job::Accounts { .. } | Job::Attach { .. } | Job::Ledger { .. } => 30,
+            Job::Accounts { .. } | Job::Attach { .. } | Job::ShowAll { .. } | Job::Ledger { .. } => 30,
             Job::Reach { .. } => 15,
             Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
             Job::Probe => PROBE_DEADLINE.as_secs(),
@@ -351,7 +359,7 @@ impl Job {
             Job::Rescue { .. } => rescue::RESCUE.as_secs() + 30,
             Job::LastTime { .. } => 10,
             // After a server's death an unmount was seen to take 34 s.
-            Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
+            Job::Detach { .. } | Job::HideAll | Job::TakeDown { .. } | Job::UnmountRoot => 60,
             Job::ScaleSet(ask) => ask.deadline().as_secs(),
             Job::Sense { sense, .. } => sense.deadline().as_secs(),
             // Reading ends by itself some time before that.

@@ -40,15 +40,18 @@ impl Job {
                 Sense::Unsaved => Privilege::Root(CapabilitySet::empty()),
             },
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
-            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => {
-                Privilege::Root(CapabilitySet::SYS_ADMIN)
-            }
+            Job::LayGuard
+            | Job::MountPoints { .. }
+            | Job::HideAll
+            | Job::Detach { .. }
+            | Job::TakeDown { .. }
+            | Job::UnmountRoot => Privilege::Root(CapabilitySet::SYS_ADMIN),
             // SYS_ADMIN clears the kernel's cache of names, NET_ADMIN closes connections.
             Job::Heal { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN),
             Job::Rekey { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
             // cifs opens its socket with the mounter's rights; NFS may want a low port.
             // Why a mount failed stands in the kernel's log.
-            Job::MountRoot { .. } | Job::Attach { .. } | Job::Trial { .. } => {
+            Job::MountRoot { .. } | Job::Attach { .. } | Job::ShowAll { .. } | Job::Trial { .. } => {
                 Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SYSLOG)
             }
             // It speaks to nobody: a child that becomes the agent's own user does. SYS_ADMIN is for memory to keep it in.

@@ -98,6 +98,8 @@ pub struct Memory {
     pub files: BTreeMap<String, super::rescue::watch::Files>,
     /// The VM is about to go: what is mounted meanwhile.
     pub closing: Option<Closing>,
+    /// Why the whole share cannot be shown to everybody, where that is wanted.
+    pub whole: Option<Trouble>,
     /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
     pub held: BTreeMap<PathBuf, Held>,
 }

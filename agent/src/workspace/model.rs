@@ -242,7 +242,12 @@ pub enum Step {
         /// From the server's address.
         address: Option<IpAddr>,
     },
-    /// Unmount a user's directory.
+    /// Mount the whole share for everybody.
+    ShowAll {
+        /// From the server's address.
+        address: Option<IpAddr>,
+    },
+    /// Unmount a user's directory, or the whole share where it is empty.
     Detach {
         /// Relative to the mount point.
         directory: PathBuf,

@@ -68,6 +68,7 @@ fn status() -> Status {
             bytes_total: None,
             bytes_free: None,
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
+            open: false,
         },
         workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
         shared: Vec::new(),

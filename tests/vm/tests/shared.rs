@@ -105,3 +105,37 @@ fn a_group_works_in_one_directory_on_nfs_and_nobody_else_enters() {
     assert_eq!(server.sh("stat -c '%u %g %a' /contosods/dsvmshare/projects"), "0 3000 2770");
     work(&guest, "git config --global --add safe.directory '*'");
 }
+
+#[test]
+fn a_share_that_is_open_shows_everything_to_everybody_and_is_closed_again() {
+    let scenario = Scenario::new("a_share_that_is_open_shows_everything_to_everybody_and_is_closed_again");
+    let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
+    guest.configure_smb();
+    guest.wait_ready();
+    let closed = guest.sh("cat /etc/dsvm-agent/agent.toml");
+    guest.put(format!("{closed}\n[share.smb]\nisolation = \"open\"\n"), "/etc/dsvm-agent/agent.toml", 0o644);
+    assert!(guest.sh("dsvm-agent config check").contains("note: share.smb.isolation: with \"open\", every user"));
+    let is_open = |guest: &Guest| guest.sh("cat /proc/mounts").contains(" /datamnt/dsvmshare cifs ");
+    wait_for("the share is open", SOON, || is_open(&guest));
+    guest.log_in("alice", "echo hers >~/notebooks/remote/a").ok();
+    assert_eq!(server.read("notebooks/alice/a"), b"hers\n");
+    assert_eq!(
+        guest.log_in("bob", "cat /datamnt/dsvmshare/notebooks/alice/a; echo x >/datamnt/dsvmshare/x").ok(),
+        "hers"
+    );
+    let mount = guest.sh("grep ' /datamnt/dsvmshare cifs ' /proc/mounts");
+    for option in ["nosuid", "nodev", "uid=0", "gid=0", "file_mode=0666", "dir_mode=0777", "seal", "hard"] {
+        assert!(mount.split([',', ' ']).any(|o| o == option), "{option}: {mount}");
+    }
+    guest.wait_status("open to everybody");
+    assert!(guest.ssh("dsvm-agent doctor").stdout.contains("open to everybody"));
+
+    // Nothing is written beside the share while it is away.
+    guest.stay_logged_in("alice");
+    guest.put(&closed, "/etc/dsvm-agent/agent.toml", 0o644);
+    wait_for("it is closed", 2 * SOON, || !is_open(&guest));
+    guest.wait_ready();
+    wait_for("alice has her own", SOON, || guest.sh("cat /proc/mounts").contains("/dsvmshare/notebooks/alice cifs"));
+    assert!(guest.log_in("bob", "cat /datamnt/dsvmshare/notebooks/alice/a").fails().contains("Permission denied"));
+    assert!(guest.ssh("touch /datamnt/dsvmshare/x").fails().contains("Read-only"));
+}

@@ -2,6 +2,7 @@
 
 mod problems;
 mod served;
+mod whole;
 
 pub use problems::{
     HOME_SILENT, NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems,
@@ -9,6 +10,7 @@ pub use problems::{
 #[cfg(test)]
 pub(crate) use served::take_accounts;
 pub use served::{MISSING_AGAIN, NAMES_AT_ONCE, is_served, look_for_owners, take};
+pub use whole::is_open;
 
 use super::memory::{Closing, Memory, Record, Topic};
 use super::model::Step;
@@ -83,8 +85,10 @@ pub fn decide(
         return steps;
     }
     let there = mounted.by_directory();
+    steps.extend(whole::show(settings, share, mounted, memory, busy, now));
+    let each = !is_open(settings);
     let unpointed = |r: &&Record| r.point != share.guard && r.due(Topic::Point, now);
-    if !busy.points {
+    if each && !busy.points {
         batch(memory, unpointed, |names| steps.push(Step::MountPoints { names }));
     }
     if share.usable.is_some() && !busy.directories {
@@ -110,7 +114,10 @@ pub fn decide(
         if share.usable.is_some() && wants_own(record, share, busy, now) {
             steps.push(Step::OwnDirectory { name: name.to_owned() });
         }
-        if share.usable.is_some() && wants_mount((memory, &settings.workspace), record, share, &there, busy, now) {
+        if each
+            && share.usable.is_some()
+            && wants_mount((memory, &settings.workspace), record, share, &there, busy, now)
+        {
             steps.push(Step::Attach { name: name.to_owned(), address: share.address });
         }
     }
@@ -173,7 +180,7 @@ fn detach(settings: &Settings, mounted: &Mounted, memory: &Memory, busy: &Busy, 
         return Vec::new();
     }
     let owner = |m: &UserMount| memory.of(&m.directory);
-    let why = |m: &UserMount| match owner(m) {
+    let own_why = |m: &UserMount| match owner(m) {
         None => served::is_nobodys(memory, settings, &m.directory).then_some("it is for nobody who is served"),
         Some(r) if m.uid().is_some_and(|uid| uid != r.whom().uid()) => Some("the user has another uid now"),
         Some(r) if r.is_otherwise(m) => Some("the configuration or the group is another now"),
@@ -186,6 +193,7 @@ fn detach(settings: &Settings, mounted: &Mounted, memory: &Memory, busy: &Busy, 
             (!is_wanted(memory.closing.as_ref(), &settings.workspace, r, now)).then_some(why)
         }
     };
+    let why = |m: &UserMount| whole::why(settings, memory, m).unwrap_or_else(|| own_why(m));
     let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|h| now < h.again);
     let free = |m: &&UserMount| !m.carries && !busy.mounts.contains(&m.directory) && !held(m);
     mounted

@@ -6,6 +6,7 @@ use crate::share::decide::differs;
 use crate::share::diagnosis::bytes;
 use crate::share::model::{Attempt, Failure, Mounted, UserMount, parent_of};
 use crate::share::options;
+use crate::share::whole::EVERYBODY;
 use crate::workspace::identities::Recorded;
 use crate::workspace::memory::{Memory, Record};
 use crate::workspace::model::{Account, Directory, Link};
@@ -41,6 +42,11 @@ pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Proble
             };
             out.push(differs(&what, &differences).about(&record.account.name));
         }
+    }
+    out.extend(memory.whole.as_ref().and_then(|t| t.problem.clone()));
+    if let Some(whole) = mounted.whole().filter(|_| share.is_open()) {
+        let differences = options::differences(share, EVERYBODY, &whole.mount);
+        out.extend((!differences.is_empty()).then(|| differs("the share for everybody", &differences)));
     }
     if let Some(failure) = &memory.unknown {
         let summary = format!("The machine's users cannot be asked for: {}.", failure.words());

@@ -108,7 +108,8 @@ pub(super) fn is_nobodys(memory: &Memory, settings: &Settings, directory: &Path)
 
 /// Notes that the owners of mounts are to be asked for by name, where nothing is known of them.
 pub fn look_for_owners(memory: &mut Memory, settings: &Settings, mounted: &Mounted) {
-    let unknown = mounted.users.iter().filter(|m| memory.of(&m.directory).is_none());
+    let own = mounted.users.iter().filter(|m| !m.directory.as_os_str().is_empty());
+    let unknown = own.filter(|m| memory.of(&m.directory).is_none());
     let names: Vec<String> = unknown.filter_map(|m| owner_of(settings, &m.directory)).collect();
     for name in names {
         let known = memory.users.contains_key(&name);

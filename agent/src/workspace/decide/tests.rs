@@ -199,6 +199,7 @@ fn kind(step: &Step) -> &'static str {
         Step::OwnDirectory { .. } => "own",
         Step::Link { .. } => "link",
         Step::Attach { .. } => "attach",
+        Step::ShowAll { .. } => "show",
         Step::Detach { .. } => "detach",
     }
 }
@@ -332,6 +333,7 @@ proptest! {
                     prop_assert!(view.usable.is_some() && record.made == view.usable && record.point == view.guard);
                     prop_assert!(record.is_here(settings.workspace.linger, now) && !is_mounted(&record.directory));
                 }
+                Step::ShowAll { .. } => prop_assert!(false, "only where the settings say so"),
                 Step::Detach { directory, .. } => {
                     let own = mounted.users.iter().find(|m| m.directory == directory);
                     prop_assert!(own.is_some_and(|m| !m.carries), "only what is there and carries nothing");

@@ -146,6 +146,18 @@ impl Memory {
         }
     }
 
+    /// The whole share was mounted for everybody, or not.
+    pub fn shown(&mut self, result: Result<(), Failure>, now: Duration, jitter: u64) {
+        let failures = self.whole.as_ref().map_or(0, |t| t.failures);
+        self.whole = result.err().map(|failure| {
+            let summary = format!("The share cannot be shown to everybody: {}. Nothing was changed.", failure.words());
+            let remedy = "It is tried again by itself. If it lasts: sudo dsvm-agent doctor";
+            let again = now + super::decide::pause(failures, jitter);
+            let problem = Some(crate::problem::Problem::new("workspace.not-mounted", summary, remedy));
+            super::model::Trouble { problem, again, failures: failures.saturating_add(1) }
+        });
+    }
+
     /// How many members have each shared directory at a place, what is wrong with it, and whether it is known to be there.
     pub fn parts(&self) -> BTreeMap<usize, Vec<&Record>> {
         let mut out: BTreeMap<usize, Vec<&Record>> = BTreeMap::new();
