@@ -1,6 +1,8 @@
 //! `dsvm-agent config check` and `dsvm-agent config show`.
 
-use crate::config::settings::{Credentials, Enabled, Idle, Isolation, Kind, MountWhen, Protect, ScaleSet, Share};
+use crate::config::settings::{
+    Credentials, Enabled, Idle, Isolation, Kind, MountWhen, Protect, ScaleSet, Share, Shared,
+};
 use crate::config::{DEFAULT_FILE, Loaded, Mistake, Place, Places, Settings, Trust, is_hidden, load};
 use crate::sys::http::Url;
 use std::fmt::Write as _;
@@ -89,7 +91,7 @@ fn mistakes(found: &[Mistake], out: &mut impl Write) -> io::Result<()> {
 
 /// `settings` as a configuration file that has the same meaning, each with its place in `places`.
 pub fn render(settings: &Settings, places: &Places) -> String {
-    let mut page = Page { text: String::new(), section: "", places };
+    let mut page = Page { text: String::new(), section: String::new(), places };
     match &settings.share {
         Some(share) => render_share(&mut page, share),
         None => page.text.push_str("# No share is configured: nothing is mounted.\n"),
@@ -109,12 +111,25 @@ pub fn render(settings: &Settings, places: &Places) -> String {
         },
     );
     page.line("linger", &duration(workspace.linger));
+    render_shared(&mut page, &settings.shared);
     render_idle(&mut page, &settings.idle);
     render_scale_set(&mut page, &settings.scale_set);
     page.section("status");
     let textfile = settings.status.textfile.as_deref().map(Path::to_string_lossy).unwrap_or_default();
     page.line("textfile", &quoted(&textfile));
     page.text
+}
+
+fn render_shared(page: &mut Page<'_>, shared: &[Shared]) {
+    for (index, one) in shared.iter().enumerate() {
+        page.item("shared", index);
+        page.line("directory", &quoted(&one.directory));
+        page.line("link", &quoted(&one.link));
+        if let Some(group) = &one.group {
+            page.line("group", &quoted(group));
+        }
+        page.line("read_only", &one.read_only.to_string());
+    }
 }
 
 fn render_idle(page: &mut Page<'_>, idle: &Idle) {
@@ -197,6 +212,7 @@ fn render_share(page: &mut Page<'_>, share: &Share) {
             "isolation",
             match share.smb.isolation {
                 Isolation::PerUser => "\"per-user\"",
+                Isolation::Open => "\"open\"",
             },
         );
         page.line("options", &list(&share.smb.options));
@@ -233,15 +249,21 @@ fn render_share(page: &mut Page<'_>, share: &Share) {
 struct Page<'a> {
     text: String,
     /// The section that was opened last.
-    section: &'static str,
+    section: String,
     places: &'a Places,
 }
 
 impl Page<'_> {
     fn section(&mut self, name: &'static str) {
-        self.section = name;
+        name.clone_into(&mut self.section);
         let gap = if self.text.is_empty() { "" } else { "\n" };
         let _ = writeln!(self.text, "{gap}[{name}]");
+    }
+
+    /// One of a section that may stand several times.
+    fn item(&mut self, name: &str, index: usize) {
+        self.section = format!("{name}[{index}]");
+        let _ = writeln!(self.text, "\n[[{name}]]");
     }
 
     /// One key of the open section; a key that begins with `# ` is not in the file.

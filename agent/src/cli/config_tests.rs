@@ -182,15 +182,15 @@ fn settings() -> impl Strategy<Value = Settings> {
         prop::option::of(1u16..),
         texts("domain=[A-Z\"\\\\#=']{0,5}"),
         texts("nconnect=[0-9]"),
-        any::<bool>(),
+        any::<(bool, bool)>(),
     )
-        .prop_map(|(source, mount_point, port, smb, nfs, local)| Share {
+        .prop_map(|(source, mount_point, port, smb, nfs, (local, open))| Share {
             credentials: matches!(source, Source::Smb { .. })
                 .then(|| Credentials::File(PathBuf::from("/etc/dsvm-agent/\"key\""))),
             source,
             mount_point: PathBuf::from(mount_point),
             port,
-            smb: Smb { isolation: Isolation::PerUser, options: smb },
+            smb: Smb { isolation: if open { Isolation::Open } else { Isolation::PerUser }, options: smb },
             nfs: Nfs { options: nfs },
             directory: Directory { local },
         });
@@ -217,8 +217,24 @@ fn settings() -> impl Strategy<Value = Settings> {
         });
     let textfile = prop::option::of("/[a-z\"]{1,8}/[a-z]{1,8}\\.prom");
     let status = textfile.prop_map(|file| Status { textfile: file.map(Into::into) });
-    (prop::option::of(share), workspace, idle(), scale_set(), status)
-        .prop_map(|(share, workspace, idle, scale_set, status)| Settings { share, workspace, idle, scale_set, status })
+    let shared = ("y[a-z ü\\]]{0,5}z", "[a-z\"]{1,4}", prop::option::of("a[a-z ]{0,5}a"), any::<bool>());
+    // Beside users' own, wherever those are, and beside one another.
+    let shared = prop::collection::vec(shared, 0..3).prop_map(|all| {
+        let one = |(number, (directory, link, group, read_only)): (usize, (String, String, _, _))| Shared {
+            directory: format!("{number}{directory}"),
+            link: format!("{number}!/{link}"),
+            group,
+            read_only,
+        };
+        all.into_iter().enumerate().map(one).collect::<Vec<_>>()
+    });
+    (prop::option::of(share), workspace, shared, idle(), scale_set(), status).prop_map(
+        |(share, workspace, shared, idle, scale_set, status)| {
+            let open = share.as_ref().is_some_and(Share::is_open);
+            let shared = if open || workspace.directory == "{user}" { Vec::new() } else { shared };
+            Settings { share, workspace, shared, idle, scale_set, status }
+        },
+    )
 }
 
 fn idle() -> impl Strategy<Value = Idle> {

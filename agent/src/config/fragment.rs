@@ -8,6 +8,7 @@
 
 use super::place::{Given, Mistake, Place, Places, Text};
 use super::settings::{Enabled, Isolation, MountWhen, Protect};
+pub use super::shared::Entry;
 use super::value::{Size, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,8 @@ macro_rules! keys {
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct Fragment {
             $($(#[$doc])+ pub $field: Option<Given<$type>>,)+
+            /// `[[shared]]`, if any: a later file's take the place of an earlier one's, as lists do.
+            pub shared: Option<Vec<Entry>>,
             /// The tables that were opened, by full name, even when nothing stands in them.
             pub tables: BTreeMap<String, Place>,
             /// Keys that were given, or most likely meant, but whose value could not be used. They have a mistake
@@ -30,13 +33,20 @@ macro_rules! keys {
         }
 
         /// Every key, by its full name.
-        pub const KEYS: &[&str] = &[$($key),+];
+        pub const KEYS: &[&str] = &[
+            $($key,)+
+            "shared.directory",
+            "shared.link",
+            "shared.group",
+            "shared.read_only",
+        ];
 
         impl Fragment {
             /// This fragment, and where it is silent, `earlier`. A list replaces the earlier list; nothing is appended,
             /// so that what stands in the last file is what is in force.
             pub fn or(mut self, earlier: Fragment) -> Self {
                 $(self.$field = self.$field.or(earlier.$field);)+
+                self.shared = self.shared.or(earlier.shared);
                 let mut tables = earlier.tables;
                 tables.extend(self.tables);
                 self.tables = tables;
@@ -51,6 +61,7 @@ macro_rules! keys {
                 $(if let Some(given) = &self.$field {
                     places.insert($key, given.place.clone());
                 })+
+                super::shared::places(self.shared.as_deref().unwrap_or_default(), &mut places);
                 places
             }
 
@@ -154,9 +165,9 @@ keys! {
 }
 
 /// What is needed and gathered while one file is read.
-struct Reader<'a> {
-    text: &'a Text<'a>,
-    mistakes: Vec<Mistake>,
+pub(super) struct Reader<'a> {
+    pub(super) text: &'a Text<'a>,
+    pub(super) mistakes: Vec<Mistake>,
     /// Where the text stops being TOML for the first time, in bytes.
     broken_at: Option<usize>,
     /// Byte ranges of the lines that are not TOML. What the parser made of them is a guess.
@@ -215,6 +226,13 @@ impl Reader<'_> {
             let at = self.text.place(key.span().start);
             let is_table = KEYS.iter().any(|known| known.strip_prefix(&full).is_some_and(|rest| rest.starts_with('.')));
             match value.get_ref() {
+                DeValue::Array(items) if full == super::shared::NAME => {
+                    fragment.shared = Some(self.entries(items, fragment));
+                }
+                DeValue::Table(_) if full == super::shared::NAME => {
+                    let message = "`shared` may stand several times: open each with `[[shared]]`";
+                    self.mistakes.push(Mistake::new(at, message));
+                }
                 DeValue::Table(inner) if is_table => {
                     fragment.tables.insert(full.clone(), at);
                     self.table(&full, inner, fragment);
@@ -236,11 +254,18 @@ impl Reader<'_> {
     }
 
     /// Whether the parser had to guess what stands at `span`.
-    fn is_guess(&self, span: std::ops::Range<usize>) -> bool {
+    pub(super) fn is_guess(&self, span: std::ops::Range<usize>) -> bool {
         self.broken.iter().any(|line| line.start <= span.end && span.start <= line.end)
     }
 
-    fn unknown(&mut self, key: &str, value: &DeValue<'_>, at: Place, offset: usize, fragment: &mut Fragment) {
+    pub(super) fn unknown(
+        &mut self,
+        key: &str,
+        value: &DeValue<'_>,
+        at: Place,
+        offset: usize,
+        fragment: &mut Fragment,
+    ) {
         // Behind a line that is no TOML, a key may have landed in the wrong section.
         if self.broken_at.is_some_and(|broken| broken < offset) {
             return;

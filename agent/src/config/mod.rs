@@ -12,6 +12,7 @@ pub mod options;
 mod place;
 mod seal;
 pub mod settings;
+mod shared;
 mod spelling;
 mod value;
 

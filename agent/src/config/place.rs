@@ -91,10 +91,10 @@ impl<T> Given<T> {
     }
 }
 
-/// The place of every key that was given, by its full name such as `share.mount_point`. A key that is not here has
-/// its default.
+/// The place of every key that was given, by its full name such as `share.mount_point`, or `shared[0].link` where a
+/// section may stand several times. A key that is not here has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places(BTreeMap<&'static str, Place>);
+pub struct Places(BTreeMap<String, Place>);
 
 impl Places {
     /// Where `key` was given; nothing when its default is in force.
@@ -102,8 +102,8 @@ impl Places {
         self.0.get(key)
     }
 
-    pub(super) fn insert(&mut self, key: &'static str, place: Place) {
-        self.0.insert(key, place);
+    pub(super) fn insert(&mut self, key: impl Into<String>, place: Place) {
+        self.0.insert(key.into(), place);
     }
 }
 

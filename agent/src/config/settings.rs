@@ -13,6 +13,8 @@ pub struct Settings {
     pub share: Option<Share>,
     /// Users, their directories and their links.
     pub workspace: Workspace,
+    /// Directories of the share that several people work in.
+    pub shared: Vec<Shared>,
     /// When the VM counts as not used.
     pub idle: Idle,
     /// The scale set that this VM belongs to.
@@ -68,6 +70,8 @@ pub enum Isolation {
     /// Every user has a mount of their own directory, theirs alone.
     #[default]
     PerUser,
+    /// Everybody sees the whole share, and may change everything on it.
+    Open,
 }
 
 /// `[share.smb]`.
@@ -175,6 +179,26 @@ impl Default for Workspace {
             mount: MountWhen::default(),
             linger: Duration::from_secs(10 * 60),
         }
+    }
+}
+
+/// One of `[[shared]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// The directory on the share, relative. It overlaps neither with users' own nor with another one of these.
+    pub directory: String,
+    /// The link in every member's home, relative.
+    pub link: String,
+    /// Whose: members of this group; everybody's when absent.
+    pub group: Option<String>,
+    /// Nobody can write to it here.
+    pub read_only: bool,
+}
+
+impl Shared {
+    /// Where each member has it below the mount point, in the form of [`Workspace::directory`].
+    pub fn template(&self) -> String {
+        format!("{}/{{user}}", self.directory)
     }
 }
 
@@ -343,6 +367,11 @@ impl Share {
             Source::Nfs { .. } => Kind::Nfs,
             Source::Directory(_) => Kind::Directory,
         }
+    }
+
+    /// Whether the whole share is shown to everybody.
+    pub fn is_open(&self) -> bool {
+        self.kind() == Kind::Smb && self.smb.isolation == Isolation::Open
     }
 
     /// The server's name and TCP port; nothing for a local directory.

@@ -1,6 +1,6 @@
 //! From files to settings.
 
-use super::settings::{Credentials, Enabled, Isolation, MountWhen, Protect, Source};
+use super::settings::{Credentials, Enabled, Isolation, MountWhen, Protect, Shared, Source};
 use super::*;
 use proptest::prelude::*;
 use std::fs;
@@ -84,6 +84,14 @@ include   = ["@users"]
 exclude   = ["bob"]
 mount     = "always"
 linger    = "90s"
+[[shared]]
+directory = "datasets"
+link      = "notebooks/datasets"
+group     = "users"
+read_only = true
+[[shared]]
+directory = "projects"
+link      = "projects"
 [idle]
 after      = "2h"
 announce   = "10m"
@@ -126,6 +134,21 @@ textfile = "/var/lib/prometheus/node-exporter/dsvm.prom"
     assert_eq!((workspace.directory.as_str(), workspace.link.as_str()), ("people/{user}", "remote"));
     assert_eq!((workspace.include, workspace.exclude), (vec!["@users".to_owned()], vec!["bob".to_owned()]));
     assert_eq!((workspace.mount, workspace.linger), (MountWhen::Always, Duration::from_secs(90)));
+    let shared = |directory: &str, link: &str, group: Option<&str>, read_only| Shared {
+        directory: directory.to_owned(),
+        link: link.to_owned(),
+        group: group.map(str::to_owned),
+        read_only,
+    };
+    assert_eq!(
+        loaded.settings.shared,
+        [shared("datasets", "notebooks/datasets", Some("users"), true), shared("projects", "projects", None, false)]
+    );
+    let shared_places = ["shared[0].group", "shared[0].read_only", "shared[1].link"];
+    assert!(
+        shared_places.iter().all(|key| loaded.places.get(key).is_some())
+            && loaded.places.get("shared[1].group").is_none()
+    );
     let scale_set = loaded.settings.scale_set;
     assert_eq!((scale_set.enabled, scale_set.protect, scale_set.metrics), (Enabled::On, Protect::ScaleIn, false));
     assert_eq!(scale_set.client_id, "3f2a1c5e-0000-4000-8000-000000000000");
@@ -144,7 +167,8 @@ textfile = "/var/lib/prometheus/node-exporter/dsvm.prom"
     assert_eq!((idle.tuning.memory.above, seconds(idle.tuning.memory.after)), (4 << 30, 4 * 3600));
 
     // The key comes from one place.
-    let other = |key: &str| key.contains(".credentials.") && key != "share.credentials.file";
+    let other =
+        |key: &str| key.starts_with("shared.") || key.contains(".credentials.") && key != "share.credentials.file";
     for key in fragment::KEYS.iter().copied().filter(|key| !other(key)) {
         assert!(loaded.places.get(key).is_some(), "{key} has a place");
     }
@@ -287,7 +311,9 @@ fn line() -> impl Strategy<Value = String> {
         Just("2020-01-01".to_owned()),
         "[\\[\\]{}\"'=,a-z]{0,10}",
     ];
-    let section = prop::sample::select(&["[share]", "[[share]]", "[share.smb]", "[workspace]", "[share", "[\"\"]"][..]);
+    let section = prop::sample::select(
+        &["[share]", "[[share]]", "[[shared]]", "[shared]", "[share.smb]", "[workspace]", "[share", "[\"\"]"][..],
+    );
     prop_oneof![
         (key.clone(), value.clone()).prop_map(|(key, value)| format!("{key} = {value}")),
         (key, value).prop_map(|(key, value)| format!("{} = {value}", key.rsplit('.').next().unwrap_or(key))),

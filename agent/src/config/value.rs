@@ -135,7 +135,7 @@ fn word<T: Copy>(
 
 impl Value for Isolation {
     fn read(key: &str, value: &Spanned<DeValue<'_>>, text: &Text<'_>, mistakes: &mut Vec<Mistake>) -> Option<Self> {
-        word(&[("per-user", Isolation::PerUser)], key, value, text, mistakes)
+        word(&[("per-user", Isolation::PerUser), ("open", Isolation::Open)], key, value, text, mistakes)
     }
 }
 

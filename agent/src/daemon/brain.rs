@@ -335,7 +335,7 @@ impl Brain {
             (self.engine.share.next_try, self.engine.vault.next) = (Duration::ZERO, Duration::ZERO);
             self.engine.share.keys.taken = None;
             let now = boottime();
-            self.engine.users.users.values_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);
+            self.engine.users.all_mut().flat_map(|r| r.troubles.values_mut()).for_each(|t| t.again = now);
         }
         self.engine.users.ask();
     }
@@ -350,8 +350,7 @@ impl Brain {
                 let starting = || Reply::Error { error: "the agent is starting".to_owned() };
                 // Who asks is here, and wants what they ask for.
                 let row = own.as_ref().and_then(|own| own.user.as_ref()).filter(|row| !row.mounted);
-                let record = row.and_then(|row| self.engine.users.users.get_mut(&row.name));
-                let hurried = record.is_some_and(|record| record.hurry(boottime()));
+                let hurried = row.is_some_and(|row| self.engine.users.hurry(&row.name, boottime()));
                 if let Some(files) =
                     own.as_ref().and_then(|own| self.engine.users.files.get_mut(&own.user.as_ref()?.name))
                 {
@@ -386,15 +385,12 @@ impl Brain {
                     return false;
                 };
                 let now = boottime();
-                match self.engine.users.users.get_mut(&user) {
-                    Some(record) => drop(record.hurry(now)),
-                    None => {
-                        // Directory services need not enumerate: whoever logs in is asked for by name.
-                        // One that was not found is asked for again, since there is somebody of that name now.
-                        if self.engine.users.name(&user) {
-                            self.engine.users.ask();
-                        }
-                    }
+                if self.engine.users.users.contains_key(&user) {
+                    self.engine.users.hurry(&user, now);
+                } else if self.engine.users.name(&user) {
+                    // Directory services need not enumerate: whoever logs in is asked for by name.
+                    // One that was not found is asked for again, since there is somebody of that name now.
+                    self.engine.users.ask();
                 }
                 self.waiters.add(user, now, reply);
                 true

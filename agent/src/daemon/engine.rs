@@ -139,6 +139,10 @@ impl Engine {
         share_decide::refresh(&mut self.share, &mounted);
         self.users.see(facts.present.as_ref(), now);
         workspace_decide::find_points(&mut self.users, mounted.guard, &facts.points);
+        if share.is_open() {
+            // There are none: users' directories are where the share has them.
+            self.users.all_mut().for_each(|r| r.point = mounted.guard);
+        }
         workspace_decide::forget(&mut self.users, &self.settings.workspace, &mounted, mounted.guard, now);
         let (view, share_steps) = share_decide::decide(&share, &mounted, &self.share, self.share_busy(), now);
         self.share.note(view.state, now);
@@ -151,7 +155,7 @@ impl Engine {
         if !facts.short.is_empty() {
             steps.push(Step::Share(ShareStep::ReadAhead { devices: facts.short.clone() }));
         }
-        workspace_decide::look_for_owners(&mut self.users, &self.settings.workspace, &mounted);
+        workspace_decide::look_for_owners(&mut self.users, &self.settings, &mounted);
         if self.wants_accounts(now) {
             steps.push(Step::Accounts(AskAccounts::AskAccounts));
         } else if self.wants_names(now) {
@@ -214,45 +218,17 @@ impl Engine {
         due && !self.users.missing.is_empty() && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
     }
 
-    fn user_busy(&self) -> workspace_decide::Busy {
-        let mut busy = workspace_decide::Busy::default();
-        for job in self.under_way.values() {
-            match job {
-                Job::LayGuard | Job::MountPoints { .. } => busy.points = true,
-                Job::Directories { .. } => busy.directories = true,
-                Job::OwnDirectory { wanted, .. } => drop(busy.own.insert(wanted.directory.clone())),
-                Job::Attach { wanted, .. } => drop(busy.mounts.insert(wanted.directory.clone().into())),
-                Job::Detach { directory } => drop(busy.mounts.insert(directory.into())),
-                Job::Link { directory, .. } => busy.links.extend(self.of(directory).map(|r| r.account.name.clone())),
-                _ => {}
-            }
-        }
-        busy
-    }
-
-    /// Whose directory it is. Numbers are no answer: two accounts may have the same.
-    pub(super) fn of(&self, directory: &str) -> Option<&Record> {
-        self.users.of(directory.as_ref())
-    }
-
-    /// Where to look for mount points: the guard, while somebody's is not known to be there. It must be what lies there
-    /// now: anything else may not answer.
-    pub fn wants_points(&self, mounts: &[Mount]) -> Option<(PathBuf, PathBuf)> {
-        let share = self.settings.share.as_ref()?;
-        let guard = mounted(share, mounts).guard?;
-        let missing = self.users.users.values().find(|r| r.point != Some(guard))?;
-        let below = crate::share::model::parent_of(missing.directory.as_ref()).to_owned();
-        Some((share.mount_point.clone(), below))
-    }
-
     /// The job that carries out a step; nothing when what it speaks of is gone.
     pub fn job(&self, step: &Step, range: &RangeInclusive<u32>, act: bool) -> Option<Job> {
-        let record = |name: &String| self.users.users.get(name);
+        let record = |name: &String| self.users.get(name);
         let person = |r: &Record| {
             let a = &r.account;
             Person::new(a.uid, a.gid, a.groups.clone(), a.home.clone()).ok()
         };
-        let wanted = |r: &Record| Wanted { directory: r.directory.clone(), uid: r.account.uid, gid: r.account.gid };
+        let wanted = |r: &Record| {
+            let group = r.shared.as_ref().and_then(|part| Some(part.group.as_ref()?.1));
+            Wanted { directory: r.directory.clone(), uid: r.account.uid, gid: r.account.gid, group }
+        };
         Some(match step {
             Step::Accounts(AskAccounts::AskAccounts) => {
                 let names = self.users.named.iter().cloned().collect();
@@ -280,6 +256,8 @@ impl Engine {
             Step::User(UserStep::Attach { name, address }) => {
                 Job::Attach { wanted: wanted(record(name)?), address: *address }
             }
+            Step::User(UserStep::ShowAll { address }) => Job::ShowAll { address: *address },
+            Step::User(UserStep::Detach { directory, .. }) if directory.as_os_str().is_empty() => Job::HideAll,
             Step::User(UserStep::Detach { directory, .. }) => Job::Detach { directory: directory.to_str()?.to_owned() },
         })
     }
@@ -350,8 +328,10 @@ impl Engine {
             (Job::Detach { directory }, result) => {
                 self.users.detached(directory.as_ref(), &result.map(drop), now, jitter);
             }
+            (Job::ShowAll { .. }, result) => self.users.shown(result.map(drop), now, jitter),
+            (Job::HideAll, result) => self.users.detached("".as_ref(), &result.map(drop), now, jitter),
             (Job::Link { directory, .. }, result) => {
-                let link = self.settings.workspace.link.clone();
+                let link = self.link_of(directory).to_owned();
                 if let Some(record) = self.users.of_mut(directory.as_ref()) {
                     match &result {
                         Ok(Answer::Link(seen)) => record.link(&link, seen, now, jitter),
@@ -372,11 +352,12 @@ impl Engine {
 
     /// How long nothing becomes due by itself but a probe: a pause after a failure ends, or somebody is long gone.
     pub fn next_look(&self, now: Duration) -> Duration {
-        let pauses = self.users.users.values().flat_map(|r| r.troubles.values()).map(|t| t.again);
+        let pauses = self.users.all().flat_map(|r| r.troubles.values()).map(|t| t.again);
         let due = pauses
             .chain(self.users.held.values().map(|h| h.again))
-            .chain(self.users.users.values().filter_map(|r| r.look))
+            .chain(self.users.all().filter_map(|r| r.look))
             .chain(self.users.gone().map(|at| at.saturating_add(self.settings.workspace.linger)))
+            .chain(self.users.whole.iter().map(|t| t.again))
             .chain([self.share.old.again])
             .chain(self.kept.again())
             .chain(share_decide::due(&self.share))
@@ -390,27 +371,6 @@ impl Engine {
             .filter(|at| *at > now)
             .min();
         due.map_or(Duration::MAX, |at| at - now)
-    }
-
-    fn absorb_mount(&mut self, directory: &str, result: Result<Answer, Failure>, now: Duration, jitter: u64) {
-        let outcome = result.map(drop);
-        if let Some(record) = self.users.of_mut(directory.as_ref()) {
-            record.mounted(outcome, now, jitter);
-        }
-    }
-
-    fn absorb_directories(&mut self, wanted: &[Wanted], result: Result<Answer, Failure>, now: Duration, jitter: u64) {
-        use crate::workspace::model::Directory;
-        let root = self.share.root_id.unwrap_or(0);
-        let seen = match result {
-            Ok(Answer::Directories(seen)) if seen.len() == wanted.len() => seen,
-            other => vec![Directory::Failed { failure: unexpected(other) }; wanted.len()],
-        };
-        for (wanted, seen) in wanted.iter().zip(&seen) {
-            if let Some(record) = self.users.of_mut(wanted.directory.as_ref()) {
-                record.directory(root, seen, now, jitter);
-            }
-        }
     }
 
     /// The guard that mount points were just made in. Should it have been laid anew meanwhile, the next pass sees that.
@@ -438,7 +398,7 @@ mod tests {
             uid: *uid,
             gid: *uid,
             groups: vec![*uid],
-            group_names: Vec::new(),
+            named_groups: Default::default(),
             home: format!("/home/{name}").into(),
             shell: "/bin/bash".into(),
         });

@@ -34,7 +34,8 @@ impl Engine {
             let nothing = Files::new(record.account.uid);
             let files = users.files.get(name).unwrap_or(&nothing);
             let directory = record.directory.clone();
-            let mount = there.get(Path::new(&record.directory)).map(|m| m.mount.id).filter(|_| answers);
+            let mount = there.get(Path::new(&record.directory)).copied().or(decision.mounted.whole());
+            let mount = mount.map(|m| m.mount.id).filter(|_| answers);
             if mount.is_some_and(|id| files.wants_last(id)) {
                 jobs.push(Job::LastTime { person: person.clone(), directory: directory.clone() });
             }
@@ -51,7 +52,7 @@ impl Engine {
             Job::Survey { directory, .. } => self.files_of(directory, |files| files.begin(now)),
             Job::LastTime { directory, .. } => {
                 let there = decision.mounted.by_directory();
-                if let Some(mount) = there.get(Path::new(directory)) {
+                if let Some(mount) = there.get(Path::new(directory)).copied().or(decision.mounted.whole()) {
                     self.files_of(directory, |files| files.begin_last(mount.mount.id));
                 }
             }
@@ -150,7 +151,7 @@ mod tests {
             uid,
             gid: uid,
             groups: vec![uid],
-            group_names: Vec::new(),
+            named_groups: Default::default(),
             home: format!("/home/{name}").into(),
             shell: "/bin/bash".into(),
         };

@@ -25,3 +25,4 @@ mod share;
 pub mod stuck;
 pub mod textfile;
 pub mod trigger;
+mod users;

@@ -4,14 +4,19 @@ use super::engine::{Decision, Engine, Facts, Step};
 use super::orders;
 use crate::config::settings::{Kind, Share, Source};
 use crate::problem::Problem;
-use crate::share::model::{Attempt, Failure, GUARD_SOURCE, Probe, ROOT, Rekeyed, ShareState, Step as ShareStep};
+use crate::share::model::{
+    Attempt, Failure, GUARD_SOURCE, Probe, ROOT, Rekeyed, ShareState, Step as ShareStep, parent_of,
+};
 use crate::share::observe::place;
 use crate::share::options::{self, For};
+use crate::share::whole::EVERYBODY;
 use crate::sys::clock::boottime;
+use crate::sys::mount::SAFE;
 use crate::sys::mountinfo::{self, Mount};
 use crate::worker::client::{Client, Event};
 use crate::worker::job::{Answer, Job};
 use crate::worker::launcher::RUN;
+use crate::workspace::memory::Record;
 use crate::workspace::model::{Directory, Link, Step as UserStep};
 use crate::workspace::observe;
 use serde::Serialize;
@@ -189,10 +194,18 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
             mounts.push(root);
         }
         Step::User(UserStep::Attach { name, .. }) => {
-            if let Some(record) = engine.users.users.get(name) {
-                let whom = For::User { uid: record.account.uid, gid: record.account.gid };
+            if let Some(record) = engine.users.get(name) {
+                let whom = record.whom();
                 mounts.push(mount(share.mount_point.join(&record.directory), "share", "share", words(whom)));
+                if whom.attributes() != SAFE
+                    && let Some(made) = mounts.last_mut()
+                {
+                    made.attributes = "ro,nosuid,nodev".to_owned();
+                }
             }
+        }
+        Step::User(UserStep::ShowAll { .. }) => {
+            mounts.push(mount(share.mount_point.clone(), "cifs", &share.source.to_string(), words(EVERYBODY)));
         }
         Step::Share(ShareStep::UnmountRoot) => mounts.retain(|m| m.target != Path::new(ROOT)),
         Step::User(UserStep::Detach { directory, .. }) => {
@@ -206,7 +219,7 @@ fn imagine(step: &Step, decision: &Decision, engine: &Engine, share: &Share, fac
 fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
     let at = share.map(|s| s.mount_point.display().to_string()).unwrap_or_default();
     let source = share.map(|s| s.source.to_string()).unwrap_or_default();
-    let record = |name: &String| engine.users.users.get(name);
+    let record = |name: &String| engine.users.get(name);
     let directories =
         |names: &[String]| names.iter().filter_map(record).map(|r| r.directory.clone()).collect::<Vec<_>>().join(", ");
     match step {
@@ -234,7 +247,14 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
             format!("make places to mount on, in {at}: {}", directories(names))
         }
         Step::User(UserStep::Directories { names }) => {
-            format!("make the missing ones on the share: {}", directories(names))
+            // Of a shared one, all members have the same.
+            let on_share = |r: &Record| match r.shared {
+                Some(_) => parent_of(Path::new(&r.directory)).display().to_string(),
+                None => r.directory.clone(),
+            };
+            let mut all: Vec<String> = names.iter().filter_map(record).map(on_share).collect();
+            all.dedup();
+            format!("make the missing ones on the share: {}", all.join(", "))
         }
         Step::User(UserStep::OwnDirectory { name }) => {
             format!("make, as {name}: {}", directories(std::slice::from_ref(name)))
@@ -242,10 +262,15 @@ fn text(step: &Step, engine: &Engine, share: Option<&Share>) -> String {
         Step::User(UserStep::Link { name }) => {
             let home = record(name).map(|r| r.account.home.display().to_string()).unwrap_or_default();
             let to = record(name).map(|r| r.directory.clone()).unwrap_or_default();
-            format!("link {home}/{} to {at}/{to}", engine.settings.workspace.link)
+            format!("link {home}/{} to {at}/{to}", engine.link_of(&to))
         }
         Step::User(UserStep::Attach { name, .. }) => {
-            format!("mount {} for {name}", directories(std::slice::from_ref(name)))
+            let user = record(name).map_or(name, |r| &r.account.name);
+            format!("mount {} for {user}", directories(std::slice::from_ref(name)))
+        }
+        Step::User(UserStep::ShowAll { .. }) => format!("show all of {source} to everybody, on {at}"),
+        Step::User(UserStep::Detach { directory, why }) if directory.as_os_str().is_empty() => {
+            format!("unmount what shows the whole share to everybody: {why}")
         }
         Step::User(UserStep::Detach { directory, why }) => format!("unmount {}: {why}", directory.display()),
     }

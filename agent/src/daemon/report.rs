@@ -4,7 +4,7 @@ use super::engine::{Decision, Engine};
 use crate::problem::Problem;
 use crate::status::health::health;
 use crate::status::model::{
-    Agent, Counts, Node, OwnView, ProblemView, SCHEMA, ShareState, ShareView, Status, UserState, UserView,
+    Agent, Counts, Node, OwnView, ProblemView, SCHEMA, ShareState, ShareView, SharedView, Status, UserState, UserView,
     WorkspaceView,
 };
 use crate::sys::clock::rfc3339;
@@ -63,7 +63,8 @@ pub struct PassTime {
 /// The status after a pass.
 pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Identity, pass: &PassTime) -> Status {
     let there = decision.mounted.by_directory();
-    let mounted = |r: &Record| there.contains_key(Path::new(&r.directory));
+    let whole = decision.mounted.whole().is_some();
+    let mounted = |r: &Record| whole || there.contains_key(Path::new(&r.directory));
     let row = |r: &Record| user(engine, decision, r, mounted(r), pass.boottime);
     let users: Vec<UserView> = engine.users.users.values().map(row).collect();
     let count = |state: UserState| users.iter().filter(|u| u.state == state).count() as u64;
@@ -98,10 +99,28 @@ pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Id
         counts,
         share,
         workspace: WorkspaceView { link: Some(engine.settings.workspace.link.clone()) },
+        shared: shared(engine, decision),
         users,
         idle: None,
         scale_set: None,
     }
+}
+
+/// How it stands with each shared directory. Where nobody is whom it is for, nothing is known to be wrong with it.
+fn shared(engine: &Engine, decision: &Decision) -> Vec<SharedView> {
+    let (there, parts) = (decision.mounted.by_directory(), engine.users.parts());
+    let view = |(index, setting): (usize, &crate::config::settings::Shared)| {
+        let places = parts.get(&index).map(Vec::as_slice).unwrap_or_default();
+        let state = match decision.view.state {
+            _ if places.iter().any(|r| r.has_problem()) => UserState::Problem,
+            ShareState::Mounted => UserState::Ready,
+            _ => UserState::Pending,
+        };
+        let mounted = places.iter().filter(|r| there.contains_key(Path::new(&r.directory))).count() as u64;
+        let (directory, link, group) = (setting.directory.clone(), setting.link.clone(), setting.group.clone());
+        SharedView { directory, link, group, read_only: setting.read_only, state, mounted }
+    };
+    engine.settings.shared.iter().enumerate().map(view).collect()
 }
 
 fn share(engine: &Engine, decision: &Decision, pass: &PassTime) -> ShareView {
@@ -117,6 +136,7 @@ fn share(engine: &Engine, decision: &Decision, pass: &PassTime) -> ShareView {
         probe_ms: answered.map(|p| (p.ms * 10.0).round() / 10.0),
         bytes_total: answered.map(|p| p.bytes_total),
         bytes_free: answered.map(|p| p.bytes_free),
+        open: configured.is_some_and(|s| s.is_open()),
         protocol: decision.mounted.root.as_ref().and_then(|r| r.protocol.clone()),
     }
 }

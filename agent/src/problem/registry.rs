@@ -157,6 +157,10 @@ problems! {
     "workspace.directory-removed":
         "A user's directory was removed on the share while it was open on this VM. Nothing can be saved in it.";
         "Close what is open in it; a new one is made then. What was in it: look for a snapshot of the share.";
+    "workspace.shared-unfit":
+        "A shared directory on the share lets in others than the group that it is for, or not all of them. It is not opened, \
+         and nothing in it is changed.";
+        "Look whether what is in it is right; then give it the owner, group and mode that the problem names.";
     "workspace.uid-differs":
         "A user's directory on the share, or their name as it is recorded there, belongs to another number than the user has \
          on this VM, or their number to another name. It is not opened.";

@@ -127,7 +127,7 @@ fn is_guard(mounts: &[Mount], id: u64) -> bool {
 }
 
 /// The id, as in mountinfo, of the mount that `directory` is open on (statx(2)).
-fn mount_id(directory: &OwnedFd) -> Result<u64, Errno> {
+pub(super) fn mount_id(directory: &OwnedFd) -> Result<u64, Errno> {
     rustix::fs::statx(directory, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).map(|s| s.stx_mnt_id)
 }
 
@@ -264,7 +264,7 @@ pub(super) fn network(
     let name = if kind == Kind::Smb { "cifs" } else { "nfs4" };
     // Why a server refuses stands in the kernel's log alone.
     let log = crate::sys::kmsg::Log::from_now();
-    let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) };
+    let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) | whom.attributes() };
     let made = match mount::make(name, &all, attributes) {
         // Kernels before 6.9 do not know a second key: they use the first.
         Err(e) if e.call == "option password2" => {
@@ -340,17 +340,18 @@ pub(crate) fn open_root(attempt: Attempt) -> Result<OwnedFd, Failure> {
     Ok(root)
 }
 
-/// Mounts a user's directory over their mount point in the guard. One that is mounted already is left alone.
+/// Mounts the `directory` of the share over a mount point in the guard, for whom it is there. One that is mounted already
+/// is left alone.
 ///
 /// # Errors
-/// The call that failed; `EACCES` when the directory belongs to somebody else.
-pub fn attach(share: &Share, directory: &str, uid: u32, gid: u32, address: Option<IpAddr>) -> Result<(), Failure> {
+/// The call that failed; `EACCES` when the directory belongs to somebody else, or lets others in.
+pub fn attach(share: &Share, point: &str, directory: &str, whom: For, address: Option<IpAddr>) -> Result<(), Failure> {
     let fail = |e| Failure::call(Attempt::Attach, e);
     let (guard, id, mounts) = open_guard(share, Attempt::Attach)?;
-    let point = match open::below(&guard, Path::new(directory)) {
-        Ok(point) => point,
+    let target = match open::below(&guard, Path::new(point)) {
+        Ok(target) => target,
         Err(Errno::XDEV) => {
-            let target = share.mount_point.join(directory);
+            let target = share.mount_point.join(point);
             let there = mounts.iter().any(|m| m.parent == id && m.target == target);
             let other = || Failure::said(Attempt::Attach, "something that is not the agent's is mounted on the way");
             return if there { Ok(()) } else { Err(other()) };
@@ -358,19 +359,24 @@ pub fn attach(share: &Share, directory: &str, uid: u32, gid: u32, address: Optio
         Err(e) => return Err(fail(e)),
     };
     let tree = match share.kind() {
-        Kind::Smb => network(share, For::User { uid, gid }, Some(directory), address, Attempt::Attach)?,
-        // Not a clone of the agent's own mount, which gives up in time: users' writes must not.
-        Kind::Nfs => network(share, For::User { uid, gid }, Some(directory), address, Attempt::Attach)?,
+        // On NFS not a clone of the agent's own mount, which gives up in time: users' writes must not.
+        Kind::Smb | Kind::Nfs => network(share, whom, Some(directory), address, Attempt::Attach)?,
         Kind::Directory => {
             let own = open::below(open_root(Attempt::Attach)?.as_fd(), Path::new(directory)).map_err(fail)?;
-            mount::clone(&own, mount::SAFE, MountAttrFlags::empty()).map_err(|e| Failure::mount(Attempt::Attach, e))?
+            let clone = mount::clone(&own, whom.attributes(), MountAttrFlags::empty());
+            clone.map_err(|e| Failure::mount(Attempt::Attach, e))?
         }
     };
-    // Where directories have owners, one that is somebody else's is shown to nobody.
-    if rustix::fs::fstat(&tree).map_err(fail)?.st_uid != uid {
+    // Where directories have owners, one that is somebody else's, or lets others in, is shown to nobody.
+    let stat = rustix::fs::fstat(&tree).map_err(fail)?;
+    let right = match whom {
+        For::Shared(shared) => share.kind() == Kind::Smb || shared.is_kept_by(stat.st_uid, stat.st_gid, stat.st_mode),
+        _ => stat.st_uid == whom.uid(),
+    };
+    if !right {
         return Err(fail(Errno::ACCESS));
     }
-    mount::attach(&tree, &point).map_err(|e| Failure::mount(Attempt::Attach, e))
+    mount::attach(&tree, &target).map_err(|e| Failure::mount(Attempt::Attach, e))
 }
 
 /// Where a user's directory is mounted, if it is.
@@ -382,7 +388,7 @@ pub fn user_mount(share: &Share, directory: &str) -> Result<std::path::PathBuf, 
     let seen = super::observe::mounted(share, &mounts);
     let target = share.mount_point.join(directory);
     let opened = open::directory(&target).and_then(|fd| mount_id(&fd));
-    let own = seen.users.iter().find(|m| m.directory == Path::new(directory));
+    let own = seen.users.iter().find(|m| m.directory == Path::new(directory)).or(seen.whole());
     match own {
         Some(own) if opened == Ok(own.mount.id) => Ok(target),
         _ => Err(Failure::said(Attempt::Attach, "the user's directory on the share is not mounted")),

@@ -17,4 +17,6 @@ pub mod old;
 pub mod options;
 pub mod own;
 pub mod repair;
+pub mod shared;
 pub mod vault;
+pub mod whole;

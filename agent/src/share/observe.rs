@@ -16,6 +16,10 @@ pub fn mounted(share: &Share, mounts: &[Mount]) -> Mounted {
         if mount.target == share.mount_point {
             if mount.fs_type == "tmpfs" && mount.source == GUARD_SOURCE {
                 (out.guard, out.in_the_way) = (Some(mount.id), None);
+            } else if super::whole::is_whole(share, mount, out.guard) {
+                let carries = mounts.iter().any(|m| m.parent == mount.id);
+                let directory = PathBuf::new();
+                out.users.push(UserMount { directory, mount: mount.clone(), carries, other: false });
             } else {
                 out.guard = None;
                 out.in_the_way = Some(format!("{} ({})", mount.source.to_string_lossy(), mount.fs_type));
@@ -78,7 +82,7 @@ pub fn place(path: &Path, mounts: &[Mount]) -> Option<(String, PathBuf)> {
 }
 
 /// A source to compare. The kernel may leave out a slash at the end, and the brackets around an IPv6 address.
-fn plain(source: &str) -> String {
+pub(super) fn plain(source: &str) -> String {
     source.trim_end_matches('/').replace(['[', ']'], "").to_lowercase()
 }
 

@@ -1,6 +1,7 @@
 //! The one builder of mount options: for the agent's own mount, for users' mounts and for every later change, since
 //! a change that does not name them all resets the others.
 
+use super::shared::Shared;
 use crate::config::options::is_attribute;
 use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mount::FsOption;
@@ -20,6 +21,8 @@ pub enum For {
         /// Their primary group.
         gid: u32,
     },
+    /// One of those whom a shared directory is for.
+    Shared(Shared),
 }
 
 /// Whom a mount of the agent's is for, from what the kernel shows: what was not made for one user is the agent's own.
@@ -29,7 +32,11 @@ pub fn whom(mount: &Mount) -> Option<For> {
         return Some(For::Agent);
     }
     let number = |key| mount.option(key)?.parse().ok();
-    Some(For::User { uid: number("uid")?, gid: number("gid")? })
+    let (uid, gid) = (number("uid")?, number("gid")?);
+    match mount.option("file_mode") {
+        None | Some("0600") => Some(For::User { uid, gid }),
+        Some(mode) => Shared::of_mount(uid, gid, mode).map(For::Shared),
+    }
 }
 
 /// Options without secrets, source and address, in the kernel's words. Later ones win.
@@ -42,9 +49,10 @@ pub fn build(share: &Share, whom: For) -> Vec<FsOption> {
 }
 
 fn smb(share: &Share, whom: For) -> Vec<FsOption> {
-    let (uid, gid) = match whom {
-        For::Agent => (0, 0),
-        For::User { uid, gid } => (uid, gid),
+    let (uid, gid, (file_mode, dir_mode)) = match whom {
+        For::Agent => (0, 0, ("0600", "0700")),
+        For::User { uid, gid } => (uid, gid, ("0600", "0700")),
+        For::Shared(shared) => (shared.uid, shared.gid, shared.modes()),
     };
     let mut out = vec![
         // Azure's accounts demand encryption; 3.1.1 is the dialect whose negotiation cannot be tampered with.
@@ -57,28 +65,38 @@ fn smb(share: &Share, whom: For) -> Vec<FsOption> {
         // Azure's byte-range locks are mandatory ones, with which SQLite and git fail. No lock crosses VMs then.
         FsOption::flag("nobrl"),
         // The kernel's second is too short for anything that looks at many files.
-        FsOption::new("actimeo", "30"),
+        FsOption::new("actimeo", attributes_last(whom)),
     ];
     match whom {
         // `soft` loses written data without a word when the server is away for long; only the agent, which writes
         // nothing of value, may use it, over a connection of its own: users' mounts would inherit it otherwise.
         For::Agent => out.extend([FsOption::flag("soft"), FsOption::flag("nosharesock")]),
-        For::User { .. } => out.push(FsOption::flag("hard")),
+        For::User { .. } | For::Shared(_) => out.push(FsOption::flag("hard")),
     }
     out.extend(custom(&share.smb.options, whom));
-    // SMB has no owners: everything on this mount is one user's, and nobody else's, whatever the options above say.
+    // SMB has no owners: everything on this mount is one user's, and nobody else's but a group's that it is for, whatever
+    // the options above say.
     out.extend([
         FsOption::new("uid", uid.to_string()),
         FsOption::flag("forceuid"),
         FsOption::new("gid", gid.to_string()),
         FsOption::flag("forcegid"),
-        FsOption::new("file_mode", "0600"),
-        FsOption::new("dir_mode", "0700"),
+        FsOption::new("file_mode", file_mode),
+        FsOption::new("dir_mode", dir_mode),
     ]);
     if let Some(port) = share.port {
         out.push(FsOption::new("port", port.to_string()));
     }
     out
+}
+
+/// How long what is known of a file may be taken for true, in seconds. Where several people write, another one's file
+/// that is not seen yet is soon written over.
+fn attributes_last(whom: For) -> &'static str {
+    match whom {
+        For::Shared(Shared { read_only: false, .. }) => "1",
+        _ => "30",
+    }
 }
 
 fn nfs(share: &Share, whom: For) -> Vec<FsOption> {
@@ -90,13 +108,13 @@ fn nfs(share: &Share, whom: For) -> Vec<FsOption> {
         FsOption::new("nconnect", "4"),
         FsOption::new("rsize", "1048576"),
         FsOption::new("wsize", "1048576"),
-        FsOption::new("actimeo", "30"),
+        FsOption::new("actimeo", attributes_last(whom)),
     ];
     match whom {
         For::Agent => {
             out.extend([FsOption::flag("softerr"), FsOption::new("timeo", "100"), FsOption::new("retrans", "2")])
         }
-        For::User { .. } => out.push(FsOption::flag("hard")),
+        For::User { .. } | For::Shared(_) => out.push(FsOption::flag("hard")),
     }
     out.extend(custom(&share.nfs.options, whom));
     if let Some(port) = share.port {
@@ -154,10 +172,24 @@ pub fn source(share: &Share, below: Option<&str>, address: Option<IpAddr>) -> Ve
     out
 }
 
+/// Which directory of an SMB share a mount of the agent's shows; nothing when it is the share's root. The kernel may
+/// write the server's name otherwise than it was given, but what follows it is counted in components.
+pub fn below(share: &Share, mount: &Mount) -> Option<String> {
+    let Source::Smb { share: name, .. } = &share.source else { return None };
+    let components = |path: &str| path.split('/').filter(|c| !c.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let shown = components(mount.source.to_str()?);
+    let rest = shown.get(1 + components(name).len()..)?;
+    (!rest.is_empty()).then(|| rest.join("/"))
+}
+
 /// Compares what the kernel has with what was asked for: the options on which privacy and safety of the data rest.
 /// A cifs mount whose options were changed behind the agent's back shows here. Empty: all as asked.
 pub fn differences(share: &Share, whom: For, mount: &Mount) -> Vec<String> {
     let mut out = Vec::new();
+    let has = |attribute: &str| mount.attributes.split(',').any(|a| a == attribute);
+    if matches!(whom, For::Shared(Shared { read_only: true, .. })) && !has("ro") {
+        out.push("ro is missing".to_owned());
+    }
     if share.kind() == Kind::Directory {
         return out;
     }
@@ -192,7 +224,7 @@ pub fn differences(share: &Share, whom: For, mount: &Mount) -> Vec<String> {
         }
     }
     for attribute in ["nosuid", "nodev"] {
-        if !mount.attributes.split(',').any(|a| a == attribute) {
+        if !has(attribute) {
             out.push(format!("{attribute} is missing"));
         }
     }

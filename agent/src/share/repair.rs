@@ -145,8 +145,7 @@ fn own<'a>(share: &Share, mounts: &'a [Mount]) -> Vec<&'a Mount> {
 /// kernel's default, others' right to read among them. Whether the kernel can do it at all.
 fn change(share: &Share, mount: &Mount, keys: &credentials::Keys, place: usize) -> Result<bool, Failure> {
     let root = open_mount(share, mount)?;
-    let below = mount.target.strip_prefix(&share.mount_point).ok().filter(|_| mount.target != Path::new(ROOT));
-    let below = below.map(|b| b.to_string_lossy().into_owned());
+    let below = options::below(share, mount);
     let Some(whom) = options::whom(mount) else { return Ok(true) };
     let address = mount.option("addr").and_then(|a| a.parse().ok());
     let rest = || {
@@ -189,6 +188,10 @@ fn open_mount(share: &Share, mount: &Mount) -> Result<OwnedFd, Failure> {
     let opened = if mount.target == Path::new(ROOT) {
         rustix::fs::open(ROOT, flags, Mode::empty()).map_err(fail)?
     } else {
+        if mount.target == share.mount_point {
+            let opened = open::directory(&share.mount_point).map_err(fail)?;
+            return if mountinfo::id_of(&opened) == Some(mount.id) { Ok(opened) } else { Err(fail(Errno::STALE)) };
+        }
         let (guard, ..) = open_guard(share, Attempt::Rekey)?;
         let below = mount.target.strip_prefix(&share.mount_point).map_err(|_| fail(Errno::INVAL))?;
         let parent = match parent_of(below) {
@@ -210,6 +213,7 @@ fn free(share: &Share, ids: &[u64]) -> Result<Vec<u64>, Failure> {
     let mut left = Vec::new();
     for mount in own(share, &mounts).into_iter().filter(|m| ids.contains(&m.id)) {
         let result = match mount.target.strip_prefix(&share.mount_point) {
+            Ok(below) if below.as_os_str().is_empty() => super::whole::hide(share),
             Ok(below) if mount.target != Path::new(ROOT) => detach(share, &below.to_string_lossy()),
             _ => unmount_root(),
         };

@@ -91,8 +91,10 @@ pub(crate) fn status() -> Status {
             bytes_total: None,
             bytes_free: None,
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
+            open: false,
         },
         workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
+        shared: Vec::new(),
         users,
         idle: None,
         scale_set: None,
@@ -148,6 +150,7 @@ pub(crate) fn unconfigured() -> Status {
         bytes_total: None,
         bytes_free: None,
         protocol: None,
+        open: false,
     };
     status.users.clear();
     status.counts = Counts::default();

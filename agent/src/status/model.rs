@@ -27,6 +27,9 @@ pub struct Status {
     /// What is the same for all users.
     #[serde(default)]
     pub workspace: WorkspaceView,
+    /// Directories that several people work in.
+    #[serde(default)]
+    pub shared: Vec<SharedView>,
     /// Every user; empty in the file that everybody may read.
     pub users: Vec<UserView>,
     /// Whether the VM is used, and why; nothing before the first look.
@@ -42,6 +45,23 @@ pub struct Status {
 pub struct WorkspaceView {
     /// The link, relative to a home.
     pub link: Option<String>,
+}
+
+/// A directory of the share that several people work in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedView {
+    /// The directory on the share.
+    pub directory: String,
+    /// The link to it, relative to a home.
+    pub link: String,
+    /// Whose it is; everybody's when absent.
+    pub group: Option<String>,
+    /// Nobody can write.
+    pub read_only: bool,
+    /// How it stands with those whom it is for.
+    pub state: UserState,
+    /// For so many users it is mounted now.
+    pub mounted: u64,
 }
 
 /// The scale set, as far as it concerns this VM.
@@ -202,6 +222,9 @@ pub struct ShareView {
     pub bytes_free: Option<u64>,
     /// What was agreed with the server, for people: `SMB 3.1.1, encrypted`.
     pub protocol: Option<String>,
+    /// The whole share is shown to everybody, who may change everything on it.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// State of a user's workspace.

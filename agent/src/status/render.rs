@@ -9,6 +9,7 @@ use super::page::{BEHIND_MARK, COLUMN, Mark, NO_BREAK, Page, visible};
 use super::public::{about_user, of_others};
 use crate::config::settings::Kind;
 
+mod shared;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -63,6 +64,7 @@ pub fn render(status: &Status, own: Option<&OwnView>, ctx: &Context) -> String {
         view.own(own);
     }
     view.users(&of_users);
+    view.shared();
     match (&status.idle, own.and_then(|own| own.idle.as_ref())) {
         (Some(all), Some(own)) => view.used(&with_own(all, own), false),
         (Some(all), None) => view.used(all, false),
@@ -122,6 +124,11 @@ impl View<'_> {
         }
         let lead = format!("{}{} ", heading("share"), self.page.mark(mark));
         self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &line);
+        if share.open {
+            let lead = format!("{}{} ", heading(""), self.page.mark(Mark::Note));
+            let text = "open to everybody: every user reads and changes everything of everybody";
+            self.page.paragraph(&lead, COLUMN + BEHIND_MARK, text);
+        }
         for problem in problems {
             self.explain(problem, lasts.as_deref());
         }

@@ -1,7 +1,8 @@
 //! A worker's life: hide, read the job, give up what it does not need, do it, answer, end.
 
-use super::job::{Answer, Job, Privilege};
+use super::job::{Answer, Job};
 use super::launcher::LAST_GOOD;
+use super::privilege::Privilege;
 use super::vouch;
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
@@ -11,12 +12,13 @@ use crate::scale_set::{act as scale_set, log_ins};
 use crate::share::act as share;
 use crate::share::doctor::examine::examine;
 use crate::share::model::{Attempt, Failure, user_directory};
-use crate::share::{flush, old, repair};
+use crate::share::options::For;
+use crate::share::{flush, old, repair, whole};
 use crate::status::textfile;
 use crate::sys::clock::{boot_id, boottime, rfc3339};
 use crate::sys::{process, terminals};
 use crate::workspace::model::Person;
-use crate::workspace::{act as workspace, identities, import, observe, rescue};
+use crate::workspace::{act as workspace, identities, import, observe, rescue, shared};
 use rustix::fd::OwnedFd;
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
@@ -76,7 +78,7 @@ pub fn run(config: &Path) -> Result<(), String> {
 fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Settings, String> {
     let settings = if job.needs_settings() { settings(config)? } else { Settings::default() };
     if settings.share.is_some() {
-        vouch::vouch(job, &settings.workspace.directory, config)?;
+        vouch::vouch(job, &settings, config)?;
     }
     let me = rustix::process::geteuid();
     match job.privilege() {
@@ -213,7 +215,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         Job::Rekey { force, .. } => repair::rekey(configured()?, *force).map(Answer::Rekeyed),
         Job::Directories { wanted, make } => {
             let owners = configured()?.kind() != Kind::Smb;
-            workspace::directories(wanted, owners, *make).map(Answer::Directories)
+            workspace::directories(wanted, &settings.shared, owners, *make).map(Answer::Directories)
         }
         Job::Ledger { task, by } => {
             let owners = configured()?.kind() != Kind::Smb;
@@ -259,16 +261,24 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
             last.map(|last| Answer::LastTime(last.map(Box::new))).map_err(|e| Failure::call(Attempt::Directory, e))
         }
         Job::Attach { wanted, address } => {
-            share::attach(configured()?, &wanted.directory, wanted.uid, wanted.gid, *address).map(done)
+            let place = &wanted.directory;
+            let (directory, whom) = match shared::whose(&settings.shared, place) {
+                Some((setting, _)) => (&setting.directory, For::Shared(wanted.view(setting))),
+                None => (place, For::User { uid: wanted.uid, gid: wanted.gid }),
+            };
+            share::attach(configured()?, place, directory, whom, *address).map(done)
         }
+        Job::ShowAll { address } => whole::show(configured()?, *address).map(done),
+        Job::HideAll => whole::hide(configured()?).map(done),
         Job::Detach { directory } => share::detach(configured()?, directory).map(done),
         Job::TakeDown { at } => old::take_down(configured()?, at).map(done),
         Job::ReadAhead { devices } => share::read_ahead(devices).map(done),
         Job::OwnDirectory { .. } => Err(Failure::said(Attempt::Worker, "the share's root was not opened")),
         Job::Link { person, directory, make } => {
             let target = configured()?.mount_point.join(directory);
-            let link = workspace::link(person.home(), Path::new(&settings.workspace.link), &target, *make);
-            Ok(Answer::Link(link))
+            let shared = shared::whose(&settings.shared, directory);
+            let link = shared.map_or(&settings.workspace.link, |(setting, _)| &setting.link);
+            Ok(Answer::Link(workspace::link(person.home(), Path::new(link), &target, *make)))
         }
         Job::Examine { what } => {
             examine(what, settings.share.as_ref(), &settings.workspace.directory).map(Answer::Examined)

@@ -231,8 +231,8 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Row { .. } | Job::Rows => Attempt::Directory,
         Job::ReadAhead { .. } => Attempt::Mount,
         Job::Flush { .. } => Attempt::Flush,
-        Job::Attach { .. } => Attempt::Attach,
-        Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,
+        Job::Attach { .. } | Job::ShowAll { .. } => Attempt::Attach,
+        Job::HideAll | Job::Detach { .. } | Job::TakeDown { .. } => Attempt::Detach,
         Job::FetchKeys => Attempt::Vault,
         Job::Examine { what } => match what {
             Examine::Name { .. } => Attempt::Resolve,

@@ -13,7 +13,6 @@ use crate::workspace::import::{Event, Outcome};
 use crate::workspace::model::{Directory, Found, Link, Person};
 use crate::workspace::rescue::last::Last;
 use crate::workspace::rescue::{self, Rescued, Surveyed};
-use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -99,6 +98,13 @@ pub enum Job {
         /// The server's address.
         address: Option<IpAddr>,
     },
+    /// Mount the whole share for everybody.
+    ShowAll {
+        /// The server's address.
+        address: Option<IpAddr>,
+    },
+    /// Unmount the whole share, which everybody saw.
+    HideAll,
     /// Unmount a user's directory.
     Detach {
         /// Relative to the mount point.
@@ -234,21 +240,6 @@ pub enum Job {
     },
 }
 
-/// As whom a job is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Privilege {
-    /// As the agent's own user, with no capability: what loads foreign libraries or speaks to the network.
-    Nobody,
-    /// As nobody, with no capability: what any user may do.
-    Stranger,
-    /// The same, with the group of terminals besides: it may write where mesg(1) allows that.
-    Terminals,
-    /// As root with these capabilities and no others.
-    Root(CapabilitySet),
-    /// As this user, with no capability.
-    User(Person),
-}
-
 impl Job {
     /// What only one worker at a time may touch. Two jobs of one target are never under way together.
     pub fn target(&self) -> String {
@@ -265,6 +256,7 @@ impl Job {
             Job::Directories { .. } | Job::Ledger { .. } => "directories".to_owned(),
             Job::Attach { wanted, .. } => format!("mount:{}", wanted.directory),
             Job::Detach { directory } => format!("mount:{directory}"),
+            Job::ShowAll { .. } | Job::HideAll => "mount:".to_owned(),
             Job::OwnDirectory { wanted, .. } => format!("own:{}", wanted.directory),
             Job::TakeDown { .. } => "old".to_owned(),
             Job::ReadAhead { .. } => "read-ahead".to_owned(),
@@ -320,8 +312,8 @@ impl Job {
             Job::Probe => c"dsvm:probe",
             Job::Directories { .. } => c"dsvm:dirs",
             Job::Ledger { .. } => c"dsvm:ledger",
-            Job::Attach { .. } => c"dsvm:attach",
-            Job::Detach { .. } => c"dsvm:detach",
+            Job::Attach { .. } | Job::ShowAll { .. } => c"dsvm:attach",
+            Job::Detach { .. } | Job::HideAll => c"dsvm:detach",
             Job::OwnDirectory { .. } => c"dsvm:dirs",
             Job::TakeDown { .. } => c"dsvm:detach",
             Job::ReadAhead { .. } => c"dsvm:ahead",
@@ -346,7 +338,7 @@ impl Job {
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(match self {
             Job::Identity { .. } | Job::KeepSettings => 5,
-            Job::Accounts { .. } | Job::Attach { .. } | Job::Ledger { .. } => 30,
+            Job::Accounts { .. } | Job::Attach { .. } | Job::ShowAll { .. } | Job::Ledger { .. } => 30,
             Job::Reach { .. } => 15,
             Job::LayGuard | Job::MountPoints { .. } | Job::Link { .. } => 10,
             Job::Probe => PROBE_DEADLINE.as_secs(),
@@ -367,76 +359,12 @@ impl Job {
             Job::Rescue { .. } => rescue::RESCUE.as_secs() + 30,
             Job::LastTime { .. } => 10,
             // After a server's death an unmount was seen to take 34 s.
-            Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => 60,
+            Job::Detach { .. } | Job::HideAll | Job::TakeDown { .. } | Job::UnmountRoot => 60,
             Job::ScaleSet(ask) => ask.deadline().as_secs(),
             Job::Sense { sense, .. } => sense.deadline().as_secs(),
             // Reading ends by itself some time before that.
             Job::Row { .. } | Job::Rows => 20,
         })
-    }
-
-    /// As whom it is done, and with which capabilities.
-    pub fn privilege(&self) -> Privilege {
-        let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;
-        match self {
-            Job::Tell { .. } => Privilege::Terminals,
-            // /run belongs to root: being root is enough.
-            Job::LogIns { .. } => Privilege::Root(CapabilitySet::empty()),
-            // The main process's group may read what is kept.
-            Job::KeepSettings => Privilege::Root(CapabilitySet::CHOWN),
-            Job::Identity { .. } | Job::Accounts { .. } | Job::Reach { .. } | Job::ScaleSet(_) => Privilege::Nobody,
-            Job::Sense { sense, .. } => match sense {
-                Sense::Inhibitors | Sense::Gpu => Privilege::Nobody,
-                // Whose socket a descriptor is, only who may trace a process is told (proc_pid_fd(5)).
-                Sense::Programs => Privilege::Root(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH),
-                // debugfs is root's: being root is enough.
-                Sense::Unsaved => Privilege::Root(CapabilitySet::empty()),
-            },
-            // Searching directories that are root's alone, and reading root's files, needs no more than being root.
-            Job::LayGuard | Job::MountPoints { .. } | Job::Detach { .. } | Job::TakeDown { .. } | Job::UnmountRoot => {
-                Privilege::Root(CapabilitySet::SYS_ADMIN)
-            }
-            // SYS_ADMIN clears the kernel's cache of names, NET_ADMIN closes connections.
-            Job::Heal { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN),
-            Job::Rekey { .. } => Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE),
-            // cifs opens its socket with the mounter's rights; NFS may want a low port.
-            // Why a mount failed stands in the kernel's log.
-            Job::MountRoot { .. } | Job::Attach { .. } | Job::Trial { .. } => {
-                Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | CapabilitySet::SYSLOG)
-            }
-            // It speaks to nobody: a child that becomes the agent's own user does. SYS_ADMIN is for memory to keep it in.
-            Job::FetchKeys => {
-                let change = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
-                Privilege::Root(CapabilitySet::SYS_ADMIN | change)
-            }
-            Job::Examine { what } => match what {
-                Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } => Privilege::Nobody,
-                Examine::Stranger { .. } => Privilege::Stranger,
-                Examine::Key => Privilege::Root(CapabilitySet::empty()),
-                Examine::Kernel { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
-                Examine::Trial { .. } => {
-                    let log = CapabilitySet::SYSLOG | CapabilitySet::DAC_OVERRIDE;
-                    Privilege::Root(mounting | CapabilitySet::NET_BIND_SERVICE | log)
-                }
-            },
-            // It becomes the directory's owner where that is not root, and gives these up where it is.
-            Job::Textfile { .. } => {
-                Privilege::Root(CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP)
-            }
-            Job::Probe => Privilege::Root(CapabilitySet::empty()),
-            Job::Directories { .. } => Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE),
-            // The share's root may be somebody else's, where it is a local directory.
-            Job::Ledger { .. } | Job::Row { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),
-            Job::Rows => Privilege::Root(CapabilitySet::DAC_READ_SEARCH),
-            // sysfs belongs to root: being root is enough.
-            Job::ReadAhead { .. } => Privilege::Root(CapabilitySet::empty()),
-            Job::Link { person, .. } | Job::OwnDirectory { person, .. } => Privilege::User(person.clone()),
-            Job::Survey { person, .. }
-            | Job::Rescue { person, .. }
-            | Job::LastTime { person, .. }
-            | Job::Flush { person, .. } => Privilege::User(person.clone()),
-            Job::Import { person, .. } => Privilege::User(Person::clone(person)),
-        }
     }
 
     /// Whether it is only for somebody at a terminal: the main process has no business with it.
@@ -543,7 +471,3 @@ pub enum Answer {
     /// It failed.
     Failed(Failure),
 }
-
-#[cfg(test)]
-#[path = "job_tests.rs"]
-mod tests;

@@ -13,6 +13,7 @@ pub mod child;
 pub mod client;
 pub mod job;
 pub mod launcher;
+pub mod privilege;
 pub mod spawn;
 mod vouch;
 pub mod wire;

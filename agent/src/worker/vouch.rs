@@ -1,4 +1,5 @@
-//! Whether the numbers in a job are those of the user whose directory it speaks of.
+//! Whether the numbers in a job are those of the user whose directory it speaks of, and whether they are in the group that
+//! a shared directory is for.
 //!
 //! The brain says on whose behalf root acts, and the brain reads what others write: were it taken over, it could ask for
 //! ada's directory with mallory's number. So whoever acts with root's rights asks again: the machine's own files, which are
@@ -7,9 +8,11 @@
 
 use super::job::{Answer, Job};
 use super::spawn;
+use crate::config::settings::{Settings, Shared};
 use crate::workspace::act::Wanted;
 use crate::workspace::model::{Account, Person};
-use crate::workspace::names;
+use crate::workspace::{names, shared};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Who asks the name services: not the agent's own user, whose processes the brain could reach before they hide.
@@ -21,6 +24,8 @@ struct Claim<'a> {
     name: String,
     uid: u32,
     gid: u32,
+    /// The group that they must be in, and its number, where the job depends on that.
+    group: Option<(&'a str, Option<u32>)>,
     /// More groups than the primary one, and the home, where the job becomes the user.
     person: Option<(&'a [u32], &'a Path)>,
 }
@@ -31,26 +36,33 @@ struct Known {
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
+    /// Groups by name.
+    named: BTreeMap<String, u32>,
     home: PathBuf,
 }
 
 impl Claim<'_> {
     fn is_of(&self, known: &Known) -> bool {
         let groups = |g: &&u32| **g == known.gid || known.groups.contains(g);
+        let member = |(name, gid): (&str, Option<u32>)| {
+            let known = known.named.get(name);
+            known.is_some() && gid.is_none_or(|gid| known == Some(&gid))
+        };
         self.uid == known.uid
             && self.gid == known.gid
+            && self.group.is_none_or(member)
             && self
                 .person
                 .is_none_or(|(all, home)| all.iter().filter(|g| !groups(g)).count() == 0 && home == known.home)
     }
 }
 
-/// Makes sure that what `job` says of users is so. `template` is the setting that names their directories.
+/// Makes sure that what `job` says of users is so. The settings name their directories, and whose the shared ones are.
 ///
 /// # Errors
 /// In words: who is somebody else, or cannot be asked about.
-pub fn vouch(job: &Job, template: &str, config: &Path) -> Result<(), String> {
-    let claims = claims(job, template)?;
+pub fn vouch(job: &Job, settings: &Settings, config: &Path) -> Result<(), String> {
+    let claims = claims(job, settings)?;
     if claims.is_empty() {
         return Ok(());
     }
@@ -74,30 +86,54 @@ pub fn vouch(job: &Job, template: &str, config: &Path) -> Result<(), String> {
 }
 
 fn known(account: &Account) -> Known {
-    let Account { uid, gid, groups, home, .. } = account.clone();
-    Known { uid, gid, groups, home }
+    let Account { uid, gid, groups, named_groups, home, .. } = account.clone();
+    Known { uid, gid, groups, named: named_groups, home }
 }
 
 /// What the job says of users. Where it names a directory that is nobody's, nothing can vouch for it.
-fn claims<'a>(job: &'a Job, template: &str) -> Result<Vec<Claim<'a>>, String> {
-    let whose = |directory: &str| {
-        names::whose(template, directory).ok_or_else(|| format!("{directory:?} is no directory of a user's"))
+fn claims<'a>(job: &'a Job, settings: &'a Settings) -> Result<Vec<Claim<'a>>, String> {
+    type Whose<'a> = (String, Option<&'a Shared>);
+    let whose = |place: &str| -> Result<Whose<'a>, String> {
+        let own = || names::whose(&settings.workspace.directory, place).map(|name| (name, None));
+        let shared = || shared::whose(&settings.shared, place).map(|(setting, name)| (name, Some(setting)));
+        own().or_else(shared).ok_or_else(|| format!("{place:?} is no directory of a user's"))
     };
-    let wanted = |w: &'a Wanted| whose(&w.directory).map(|name| Claim { name, uid: w.uid, gid: w.gid, person: None });
+    let wanted = |w: &'a Wanted| {
+        let (name, setting) = whose(&w.directory)?;
+        let group = match setting {
+            // What is everybody's has no group, whatever the job says.
+            None | Some(Shared { group: None, .. }) if w.group.is_some() => {
+                return Err(format!("{:?} is not for a group", w.directory));
+            }
+            Some(Shared { group: Some(_), .. }) if w.group.is_none() => {
+                return Err(format!("{:?} is for a group", w.directory));
+            }
+            setting => setting.and_then(|s| Some((s.group.as_deref()?, w.group))),
+        };
+        Ok(Claim { name, uid: w.uid, gid: w.gid, group, person: None })
+    };
     match job {
         Job::Attach { wanted: one, .. } => wanted(one).map(|c| vec![c]),
         Job::Directories { wanted: all, .. } => all.iter().map(wanted).collect(),
-        Job::Link { person, directory, .. }
-        | Job::Survey { person, directory }
+        // Who is not in a group any more may still have what waits to be written.
+        Job::Flush { person, directory, .. } => whose(directory).map(|(name, _)| vec![as_person(name, None, person)]),
+        Job::Link { person, directory, .. } => {
+            let (name, setting) = whose(directory)?;
+            Ok(vec![as_person(name, setting.and_then(|s| s.group.as_deref()), person)])
+        }
+        Job::Survey { person, directory }
         | Job::Rescue { person, directory, .. }
-        | Job::Flush { person, directory, .. }
-        | Job::LastTime { person, directory } => whose(directory).map(|name| vec![as_person(name, person)]),
+        | Job::LastTime { person, directory } => match whose(directory)? {
+            (name, None) => Ok(vec![as_person(name, None, person)]),
+            (_, Some(_)) => Err(format!("{directory:?} is not a user's own")),
+        },
         _ => Ok(Vec::new()),
     }
 }
 
-fn as_person(name: String, person: &Person) -> Claim<'_> {
-    Claim { name, uid: person.uid(), gid: person.gid(), person: Some((person.groups(), person.home())) }
+fn as_person<'a>(name: String, group: Option<&'a str>, person: &'a Person) -> Claim<'a> {
+    let group = group.map(|group| (group, None));
+    Claim { name, uid: person.uid(), gid: person.gid(), group, person: Some((person.groups(), person.home())) }
 }
 
 /// What passwd(5) and group(5) say of `name`. The first line of a name counts, as for getpwnam(3).
@@ -105,12 +141,17 @@ fn local(name: &str, passwd: &str, group: &str) -> Option<Known> {
     let fields = passwd.lines().map(|line| line.split(':')).find_map(|mut f| (f.next() == Some(name)).then_some(f));
     let rest: Vec<&str> = fields?.collect();
     let [_, uid, gid, _, home, ..] = rest[..] else { return None };
-    let groups = group.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [_, _, gid, members] = fields[..] else { return None };
-        members.split(',').any(|m| m == name).then(|| gid.parse().ok())?
-    });
-    Some(Known { uid: uid.parse().ok()?, gid: gid.parse().ok()?, groups: groups.collect(), home: home.into() })
+    let gid = gid.parse().ok()?;
+    let named: BTreeMap<String, u32> = group
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [called, _, id, members] = fields[..] else { return None };
+            let id = id.parse().ok()?;
+            (id == gid || members.split(',').any(|m| m == name)).then(|| (called.to_owned(), id))
+        })
+        .collect();
+    Some(Known { uid: uid.parse().ok()?, gid, groups: named.values().copied().collect(), named, home: home.into() })
 }
 
 /// Asks the name services, in a process of its own that has no privilege.
@@ -128,18 +169,35 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nada:x:1001:1001:Ada,,,:/home/ada:/bin/bash\n\
-                          mallory:x:1002:1002::/home/mallory:/bin/bash\nada:x:7:7::/:/bin/sh\nshort:x:9\n";
+                          mallory:x:1002:1002::/home/mallory:/bin/bash\nada:x:7:7::/:/bin/sh\nshort:x:9\n\
+                          eve:x:1003:1003::/home/eve:/bin/bash\n";
     const GROUP: &str = "root:x:0:\nadm:x:4:syslog,ada\nlab:x:2000:mallory,ada\nbroken\n";
 
     fn is_local(job: &Job) -> bool {
-        claims(job, "notebooks/{user}").unwrap().iter().all(|c| {
-            let known = local(&c.name, PASSWD, GROUP);
-            known.is_some_and(|known| c.is_of(&known))
+        claims(job, &settings()).is_ok_and(|all| {
+            all.iter().all(|c| {
+                let known = local(&c.name, PASSWD, GROUP);
+                known.is_some_and(|known| c.is_of(&known))
+            })
         })
     }
 
+    fn settings() -> Settings {
+        let shared = |directory: &str, group: Option<&str>| Shared {
+            directory: directory.to_owned(),
+            link: directory.to_owned(),
+            group: group.map(str::to_owned),
+            read_only: false,
+        };
+        Settings { shared: vec![shared("projects", Some("lab")), shared("all", None)], ..Settings::default() }
+    }
+
     fn attach(directory: &str, uid: u32, gid: u32) -> Job {
-        Job::Attach { wanted: Wanted { directory: directory.into(), uid, gid }, address: None }
+        attach_shared(directory, uid, None, gid)
+    }
+
+    fn attach_shared(directory: &str, uid: u32, group: Option<u32>, gid: u32) -> Job {
+        Job::Attach { wanted: Wanted { directory: directory.into(), uid, gid, group }, address: None }
     }
 
     fn link(directory: &str, uid: u32, groups: &[u32], home: &str) -> Job {
@@ -169,10 +227,23 @@ mod tests {
             (rescue("notebooks/ada", 1002, "/home/ada"), false),
             (rescue("notebooks/mallory", 1002, "/home/ada"), false),
             (Job::Probe, true),
+            (attach_shared("projects/ada", 1001, Some(2000), 1001), true),
+            (attach_shared("projects/mallory", 1002, Some(2000), 1002), true),
+            // Another group's number, or no group, would show it to others.
+            (attach_shared("projects/ada", 1001, Some(4), 1001), false),
+            (attach_shared("projects/ada", 1001, None, 1001), false),
+            (attach_shared("projects/eve", 1003, Some(2000), 1003), false),
+            (attach_shared("projects/ada", 1002, Some(2000), 1002), false),
+            (attach_shared("all/eve", 1003, None, 1003), true),
+            (attach_shared("all/eve", 1003, Some(2000), 1003), false),
+            (attach_shared("notebooks/ada", 1001, Some(2000), 1001), false),
+            (link("projects/ada", 1001, &[1001], "/home/ada"), true),
+            (link("projects/eve", 1003, &[1003], "/home/eve"), false),
+            (rescue("projects/ada", 1001, "/home/ada"), false),
         ] {
             assert_eq!(is_local(&job), right, "{job:?}");
         }
-        let wanted = |directory: &str, uid| Wanted { directory: directory.into(), uid, gid: uid };
+        let wanted = |directory: &str, uid| Wanted { directory: directory.into(), uid, gid: uid, group: None };
         let both = |uid| Job::Directories {
             wanted: vec![wanted("notebooks/ada", 1001), wanted("notebooks/mallory", uid)],
             make: true,
@@ -184,7 +255,7 @@ mod tests {
     #[test]
     fn what_is_no_users_directory_is_nobodys() {
         for directory in ["notebooks", "elsewhere/ada", "notebooks/ada/x", "notebooks/Ada", "notebooks/%61da"] {
-            assert!(claims(&attach(directory, 1001, 1001), "notebooks/{user}").is_err(), "{directory}");
+            assert!(claims(&attach(directory, 1001, 1001), &settings()).is_err(), "{directory}");
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use super::identities::{Entry, Holder, Ledger, Verdict};
 use super::model::{Directory, Link};
+use super::shared;
+use crate::config::settings::Shared;
 use crate::share::act::open_root;
 use crate::share::model::{Attempt, Failure, parent_of};
 use crate::sys::open;
@@ -26,21 +28,32 @@ pub struct Wanted {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// The group that a shared directory is for.
+    #[serde(default)]
+    pub group: Option<u32>,
+}
+
+impl Wanted {
+    /// How the user sees the shared directory of this setting.
+    pub fn view(&self, setting: &Shared) -> crate::share::shared::Shared {
+        crate::share::shared::Shared::new(self.uid, self.gid, self.group, setting.read_only)
+    }
 }
 
 /// Looks at users' directories on the share and, with `make`, makes those that are missing.
 ///
 /// # Errors
 /// When the share's root cannot be opened at all; what concerns one user only is in their answer.
-pub fn directories(wanted: &[Wanted], owners: bool, make: bool) -> Result<Vec<Directory>, Failure> {
+pub fn directories(wanted: &[Wanted], shared: &[Shared], owners: bool, make: bool) -> Result<Vec<Directory>, Failure> {
     let root = open_root(Attempt::Directory)?;
-    directories_on(&root, wanted, owners, make)
+    directories_on(&root, wanted, shared, owners, make)
 }
 
 /// The same on a share whose root is `root`.
 pub(super) fn directories_on(
     root: &OwnedFd,
     wanted: &[Wanted],
+    shared: &[Shared],
     owners: bool,
     make: bool,
 ) -> Result<Vec<Directory>, Failure> {
@@ -54,7 +67,14 @@ pub(super) fn directories_on(
     Ok(wanted
         .iter()
         .map(|w| {
-            admitted(root, ledger.as_ref(), w, owners, make).unwrap_or_else(|failure| Directory::Failed { failure })
+            let seen = match shared::whose(shared, &w.directory) {
+                Some((setting, _)) => {
+                    let view = w.view(setting);
+                    shared::directory(root, Path::new(&setting.directory), view, owners, make)
+                }
+                None => admitted(root, ledger.as_ref(), w, owners, make),
+            };
+            seen.unwrap_or_else(|failure| Directory::Failed { failure })
         })
         .collect())
 }
@@ -107,7 +127,7 @@ fn admitted(
 
 /// Whether somebody else than root could put one directory in the place of another in a directory like this: its owner
 /// can, and whoever may write in it unless it is sticky (inode(7)). What a server makes of root is as good as root.
-fn is_exposed(uid: u32, mode: u32) -> bool {
+pub(super) fn is_exposed(uid: u32, mode: u32) -> bool {
     const SQUASHED: u32 = 65534;
     !matches!(uid, 0 | SQUASHED) || (mode & 0o022 != 0 && mode & 0o1000 == 0)
 }
@@ -163,12 +183,12 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
 }
 
 /// A server that takes root for nobody (root squash) answers root so. Of a disk of this machine it cannot come.
-fn is_refusal(errno: Errno) -> bool {
+pub(super) fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::ACCESS | Errno::PERM)
 }
 
 /// Opens the directory that holds all users' own, and makes it when it is missing: root's, others may pass, not list.
-fn parent_of_all(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn parent_of_all(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
     if path.as_os_str().is_empty() {
         return rustix::io::fcntl_dupfd_cloexec(root, 3);
     }
@@ -236,7 +256,7 @@ fn look(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted, owners: bool)
     Ok(Directory::Ready { made: false })
 }
 
-fn is_empty(parent: &OwnedFd, name: &std::ffi::OsStr) -> Result<bool, Errno> {
+pub(super) fn is_empty(parent: &OwnedFd, name: &std::ffi::OsStr) -> Result<bool, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let readable = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     Ok(rustix::fs::Dir::read_from(&readable)?

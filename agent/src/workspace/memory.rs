@@ -21,8 +21,11 @@ const HOMELESS: u32 = 6;
 pub struct Record {
     /// The account.
     pub account: Account,
-    /// The directory's name on the share, relative to the share's root.
+    /// The directory's name on the share, relative to the share's root; of a shared one the user's place below the mount
+    /// point.
     pub directory: String,
+    /// It is a place in a shared directory.
+    pub shared: Option<super::shared::Part>,
     /// The mount point was made in this guard.
     pub point: Option<u64>,
     /// The directory is there on this mount of the share's root.
@@ -63,6 +66,8 @@ pub enum Topic {
 pub struct Memory {
     /// By log-in name: those who are served.
     pub users: BTreeMap<String, Record>,
+    /// Places in shared directories, by [`Record::directory`].
+    pub shared: BTreeMap<String, Record>,
     /// Problems of accounts that cannot be served.
     pub refused: Vec<Problem>,
     /// The name services have answered since the agent started.
@@ -93,6 +98,8 @@ pub struct Memory {
     pub files: BTreeMap<String, super::rescue::watch::Files>,
     /// The VM is about to go: what is mounted meanwhile.
     pub closing: Option<Closing>,
+    /// Why the whole share cannot be shown to everybody, where that is wanted.
+    pub whole: Option<Trouble>,
     /// Mounts that could not be unmounted, mostly because somebody uses them: each has its pause, whoever's it is.
     pub held: BTreeMap<PathBuf, Held>,
 }
@@ -141,7 +148,7 @@ impl Memory {
     pub fn see(&mut self, present: Option<&BTreeSet<u32>>, now: Duration) {
         self.seen = now;
         let Some(present) = present else {
-            self.users.values_mut().for_each(|r| r.last_present = Some(now));
+            self.all_mut().for_each(|r| r.last_present = Some(now));
             return;
         };
         for name in present.iter().filter_map(|uid| self.by_uid.get(uid)).flatten() {
@@ -149,6 +156,7 @@ impl Memory {
                 record.last_present = Some(now);
             }
         }
+        self.see_shared();
     }
 
     /// Brings the indexes up to the users.
@@ -162,12 +170,17 @@ impl Memory {
 
     /// Whose directory it is. Numbers are no answer: two accounts may have the same.
     pub fn of(&self, directory: &Path) -> Option<&Record> {
-        self.users.get(self.by_directory.get(directory.to_str()?)?)
+        let directory = directory.to_str()?;
+        self.by_directory.get(directory).and_then(|name| self.users.get(name)).or_else(|| self.shared.get(directory))
     }
 
     /// The same, to change.
     pub fn of_mut(&mut self, directory: &Path) -> Option<&mut Record> {
-        self.users.get_mut(self.by_directory.get(directory.to_str()?)?)
+        let directory = directory.to_str()?;
+        match self.by_directory.get(directory) {
+            Some(name) => self.users.get_mut(name),
+            None => self.shared.get_mut(directory),
+        }
     }
 
     /// When those were here last who are here no more.
@@ -196,6 +209,7 @@ impl Record {
         Self {
             account,
             directory,
+            shared: None,
             point: None,
             made: None,
             checked: None,
@@ -300,19 +314,23 @@ impl Record {
                 self.troubles.remove(&Topic::Point);
             }
             Err(failure) => {
-                self.trouble(Topic::Point, Some(super::decide::failed(&self.account.name, &failure)), now, jitter)
+                self.trouble(Topic::Point, Some(self.failed(&failure)), now, jitter);
             }
         }
     }
 
     /// The directory was made or looked at. `root` is the mount that it was done on.
     pub fn directory(&mut self, root: u64, seen: &Directory, now: Duration, jitter: u64) {
-        if *seen == Directory::Squashed && self.squashed != Some(root) {
+        if *seen == Directory::Squashed && self.squashed != Some(root) && self.shared.is_none() {
             // The next try is the user's own, and at once.
             self.squashed = Some(root);
             return;
         }
-        match super::decide::directory_problem(&self.account, &self.directory, seen) {
+        let problem = match &self.shared {
+            Some(part) => super::shared::directory_problem(&self.account, &self.directory, part, seen),
+            None => super::decide::directory_problem(&self.account, &self.directory, seen),
+        };
+        match problem {
             None => {
                 (self.made, self.checked, self.renumbered) = (Some(root), Some(now), false);
                 self.troubles.remove(&Topic::Directory);
@@ -332,7 +350,7 @@ impl Record {
 
     /// The link was made or looked at.
     pub fn link(&mut self, link: &str, seen: &Link, now: Duration, jitter: u64) {
-        match super::decide::link_problem(&self.account, link, seen) {
+        match super::decide::link_problem(&self.account, link, seen, self.shared.is_none()) {
             // Made at the first log-in, most likely: nobody needs to do anything.
             None if *seen == Link::NoHome => {
                 self.linked = None;
@@ -367,7 +385,7 @@ impl Record {
                     // The directory or the mount point went away under us: both are looked at again.
                     (self.made, self.point) = (None, None);
                 }
-                self.trouble(Topic::Mount, Some(super::decide::failed(&self.account.name, &failure)), now, jitter);
+                self.trouble(Topic::Mount, Some(self.failed(&failure)), now, jitter);
             }
         }
     }
@@ -383,7 +401,7 @@ mod tests {
             uid: 1001,
             gid: 1001,
             groups: vec![1001],
-            group_names: Vec::new(),
+            named_groups: Default::default(),
             home: "/home/mallory".into(),
             shell: "/bin/bash".into(),
         }

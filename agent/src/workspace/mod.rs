@@ -1,4 +1,4 @@
-//! Workspaces: one user's directory on the share with the link to it in their home.
+//! Workspaces: one user's directory on the share with the link to it in their home. And the directories of several users.
 
 pub mod act;
 pub mod decide;
@@ -9,3 +9,4 @@ pub mod model;
 pub mod names;
 pub mod observe;
 pub mod rescue;
+pub mod shared;

@@ -4,6 +4,7 @@ use super::identities::Recorded;
 use crate::problem::Problem;
 use crate::share::model::Failure;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -18,8 +19,8 @@ pub struct Account {
     pub gid: u32,
     /// All groups, the primary one too.
     pub groups: Vec<u32>,
-    /// Names of those that a setting may name.
-    pub group_names: Vec<String>,
+    /// Those that a setting may name, with their numbers.
+    pub named_groups: BTreeMap<String, u32>,
     /// Home directory.
     pub home: PathBuf,
     /// Log-in shell.
@@ -173,6 +174,15 @@ pub enum Directory {
         /// Since when and from which VM that number is recorded for the name, if it is.
         recorded: Option<Recorded>,
     },
+    /// A shared directory whose owner, group and mode do not keep what the settings promise.
+    Unfit {
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// The name is recorded with another number.
     OtherNumber {
         /// Which.
@@ -201,7 +211,7 @@ pub enum Directory {
     },
 }
 
-/// One thing to do for users.
+/// One thing to do for users. `names` are log-in names, or places in shared directories, which have a slash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Step {
@@ -232,7 +242,12 @@ pub enum Step {
         /// From the server's address.
         address: Option<IpAddr>,
     },
-    /// Unmount a user's directory.
+    /// Mount the whole share for everybody.
+    ShowAll {
+        /// From the server's address.
+        address: Option<IpAddr>,
+    },
+    /// Unmount a user's directory, or the whole share where it is empty.
     Detach {
         /// Relative to the mount point.
         directory: PathBuf,

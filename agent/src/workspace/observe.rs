@@ -61,11 +61,11 @@ fn parent(process: &Path) -> Option<i32> {
     rest.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// The mount points below `parent` in the guard at `mount_point`: names only, so that nothing mounted on one of them is
+/// The mount points in the directories `parents` of the guard at `mount_point`: names only, so that nothing mounted on one of them is
 /// touched. Nothing when it cannot be read: then they are made again, which harms nobody.
-pub fn points(mount_point: &Path, parent: &Path) -> BTreeSet<PathBuf> {
-    let entries = std::fs::read_dir(mount_point.join(parent)).into_iter().flatten().flatten();
-    entries.map(|e| parent.join(e.file_name())).collect()
+pub fn points(mount_point: &Path, parents: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let entries = |parent: &Path| std::fs::read_dir(mount_point.join(parent)).into_iter().flatten().flatten();
+    parents.iter().flat_map(|parent| entries(parent).map(|e| parent.join(e.file_name()))).collect()
 }
 
 fn slice_uid(name: &str) -> Option<u32> {
@@ -112,12 +112,12 @@ fn account(user: &users::User) -> Option<Account> {
     let home = user.home_dir().to_str()?.into();
     let shell = user.shell().to_str()?.into();
     let groups = user.groups().unwrap_or_default();
-    let group_names = groups.iter().filter_map(|g| g.name().to_str().map(str::to_owned)).collect();
+    let named_groups = groups.iter().filter_map(|g| Some((g.name().to_str()?.to_owned(), g.gid()))).collect();
     let mut ids: Vec<u32> = groups.iter().map(users::Group::gid).collect();
     if !ids.contains(&user.primary_group_id()) {
         ids.push(user.primary_group_id());
     }
-    Some(Account { name, uid: user.uid(), gid: user.primary_group_id(), groups: ids, group_names, home, shell })
+    Some(Account { name, uid: user.uid(), gid: user.primary_group_id(), groups: ids, named_groups, home, shell })
 }
 
 #[cfg(test)]

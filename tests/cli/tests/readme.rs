@@ -36,12 +36,12 @@ fn status() -> Status {
         uid: 1002,
         gid: 1002,
         groups: Vec::new(),
-        group_names: Vec::new(),
+        named_groups: Default::default(),
         home: "/home/bob".into(),
         shell: "/bin/bash".into(),
     };
-    let occupied =
-        link_problem(&bob, "notebooks/remote", &Link::Elsewhere { target: "/data/bob".into() }).expect("a problem");
+    let occupied = link_problem(&bob, "notebooks/remote", &Link::Elsewhere { target: "/data/bob".into() }, true)
+        .expect("a problem");
     let at = |time: &str| format!("2026-03-04T{time}Z");
     Status {
         schema: SCHEMA,
@@ -68,8 +68,10 @@ fn status() -> Status {
             bytes_total: None,
             bytes_free: None,
             protocol: Some("SMB 3.1.1, encrypted".to_owned()),
+            open: false,
         },
         workspace: WorkspaceView { link: Some("notebooks/remote".to_owned()) },
+        shared: Vec::new(),
         users,
         idle: None,
         scale_set: None,

@@ -8,6 +8,7 @@ mod idle;
 mod names;
 mod paths;
 mod scale_set;
+mod shared;
 mod source;
 
 pub(crate) use paths::safe_on_smb;
@@ -61,12 +62,35 @@ impl Findings {
 /// The settings that `fragment` asks for, with everything that it leaves out at its default. They count only when
 /// `findings` has no mistake.
 pub(super) fn settings(fragment: &Fragment, findings: &mut Findings) -> Settings {
+    let (share, workspace) = (share(fragment, findings), workspace(fragment, findings));
+    let shared = shared::shared(fragment, &workspace, findings);
+    if share.as_ref().is_some_and(Share::is_open)
+        && let Some(given) = &fragment.smb_isolation
+    {
+        open(&given.place, fragment, findings);
+    }
     Settings {
-        share: share(fragment, findings),
-        workspace: workspace(fragment, findings),
+        share,
+        workspace,
+        shared,
         idle: idle::settings(fragment, findings),
         scale_set: scale_set::scale_set(fragment, findings),
         status: Status { textfile: textfile(fragment.status_textfile.as_ref(), findings) },
+    }
+}
+
+/// What it costs to show the whole share to everybody, and what cannot be kept then.
+fn open(place: &Place, fragment: &Fragment, findings: &mut Findings) {
+    findings.note(
+        place,
+        "share.smb.isolation: with \"open\", every user of the VM reads, changes and removes everything of everybody on \
+         the share, and a program of theirs can, too; \"per-user\" keeps them apart",
+    );
+    if let Some(entry) = fragment.shared.as_ref().and_then(|all| all.first()) {
+        findings.mistake(
+            &entry.place,
+            format!("[[shared]] cannot be kept where share.smb.isolation is \"open\" ({})", place.file_and_line()),
+        );
     }
 }
 

@@ -3,6 +3,12 @@
 /// The most bytes of a name. Local names end at 32; a directory service's are longer, with their domain.
 const LONGEST: usize = 128;
 
+/// A group's name, without the `@` that it has in lists of users and groups.
+pub(super) fn group(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix('@').unwrap_or(text);
+    user_or_group(&format!("@{name}")).map(|_| name.to_owned())
+}
+
 /// A user's name, or a group's behind `@`. Only what no system would take for a name is refused: names from directory
 /// services look like `alice@contoso.com` and `CONTOSO\alice`, and their groups have spaces.
 pub(super) fn user_or_group(text: &str) -> Result<String, String> {

@@ -99,6 +99,24 @@ pub(super) fn user_directory(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A directory on the share that is nobody's own.
+pub(super) fn shared_directory(text: &str) -> Result<String, String> {
+    let example = "write, for example, \"datasets\"";
+    if text.starts_with('/') {
+        return Err(format!("must be relative to the share, not {text:?}: {example}"));
+    }
+    if text.contains(['{', '}']) {
+        return Err(format!("replaces nothing in braces ({text:?}): {example}"));
+    }
+    for component in text.split('/') {
+        safe_on_smb(component).map_err(|reason| format!("{text:?} {reason}"))?;
+    }
+    if text.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(".dsvm-agent")) {
+        return Err(format!("cannot be the agent's own directory, {text:?}"));
+    }
+    Ok(text.to_owned())
+}
+
 /// The link in the home.
 pub(super) fn link(text: &str) -> Result<String, String> {
     let example = "write, for example, \"notebooks/remote\"";

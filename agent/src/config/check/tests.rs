@@ -106,7 +106,7 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
         ("[share]\nport = 4.5\nsource = \"/s\"\nmount_point = \"/d\"", &[("f:2:8: ", "not a number")]),
         (
             &smb("[share.smb]\nisolation = \"none\""),
-            &[("f:7:13: ", "share.smb.isolation is \"per-user\", not \"none\"")],
+            &[("f:7:13: ", "share.smb.isolation is \"per-user\" or \"open\", not \"none\"")],
         ),
         (&smb("[share.smb]\noptions = \"ro\""), &[("f:7:11: ", "wants a list of texts")]),
         (&smb("[share.smb]\noptions = [1, \"ro\", true]"), &[("f:7:12: ", "each item"), ("f:7:21: ", "each item")]),
@@ -134,7 +134,7 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
             &[("f:3:19: ", "workspace.exclude has \"@ml\", and so has workspace.include (f:2)")],
         ),
         ("[workspaces]\nlink = \"x\"", &[("f:1:2: ", "unknown section `workspaces`: did you mean `workspace`?")]),
-        ("link = \"x\"", &[("f:1:1: ", "unknown key `link`: did you mean `workspace.link`?")]),
+        ("linger = \"5m\"", &[("f:1:1: ", "unknown key `linger`: did you mean `workspace.linger`?")]),
         ("[scale_set]\nenabled = true", &[("f:2:11: ", "scale_set.enabled wants \"auto\" or \"on\" or \"off\"")]),
         ("[scale_set]\nclient_id = \"dsvm\"", &[("f:2:13: ", "not \"dsvm\"")]),
         ("[scale_set]\nlisten = \"9460\"", &[("f:2:10: ", "an address with a port")]),
@@ -159,6 +159,15 @@ fn each_mistake_has_its_place_and_says_what_to_write() {
 }
 
 #[test]
+fn what_is_open_to_all_cannot_be_closed_for_some() {
+    let shared = "[[shared]]\ndirectory = \"a\"\nlink = \"x\"";
+    let found = findings(&smb(&format!("[share.smb]\nisolation = \"open\"\n{shared}"))).1.mistakes;
+    assert!(found.len() == 1 && found[0].to_string().starts_with("f:8:1: [[shared]] cannot be kept"), "{found:?}");
+    let nfs = format!("[share]\nsource = \"h:/s\"\nmount_point = \"/d\"\nsmb.isolation = \"open\"\n{shared}");
+    assert!(findings(&nfs).1.mistakes.is_empty(), "it is not used there");
+}
+
+#[test]
 fn what_is_right_has_no_mistake() {
     for text in [
         "".to_owned(),
@@ -176,6 +185,10 @@ fn what_is_right_has_no_mistake() {
 #[test]
 fn notes() {
     for (text, says) in [
+        (
+            smb("[share.smb]\nisolation = \"open\""),
+            "f:7:13: share.smb.isolation: with \"open\", every user of the VM reads",
+        ),
         (smb("[share.smb]\noptions = [\"soft\"]"), "f:7:12: share.smb.options: with `soft`, what users are writing"),
         (smb("[share.smb]\noptions = [\"_netdev\"]"), "f:7:12: share.smb.options: `_netdev` is left out"),
         (smb("[share.nfs]\noptions = [\"ro\"]"), "f:7:11: share.nfs.options is not used: share.source is SMB"),

@@ -71,8 +71,15 @@ impl Brain {
         let users = self.engine.users.users.values().filter(wanted).map(|r| r.account.name.clone()).collect();
         let mounted = self.last.as_ref().map(|(last, _)| last.mounted.users.as_slice()).unwrap_or_default();
         let owned = mounted.iter().filter(|m| self.engine.users.of(&m.directory).is_some());
-        let mounts: BTreeSet<String> = owned.filter_map(|m| Some(m.directory.to_str()?.to_owned())).collect();
-        let unused = mounts.iter().any(|m| !self.engine.users.held.contains_key(Path::new(m)));
+        let mut mounts: BTreeSet<String> = owned.filter_map(|m| Some(m.directory.to_str()?.to_owned())).collect();
+        let is_held = |m: &String| self.engine.users.held.contains_key(Path::new(m));
+        let mut unused = mounts.iter().any(|m| !is_held(m));
+        if mounted.iter().any(|m| m.directory.as_os_str().is_empty()) {
+            // One mount for all: each writes what waits in their own directory on it.
+            unused |= !is_held(&String::new());
+            let guests = self.engine.users.users.values().filter(wanted);
+            mounts.extend(guests.map(|r| r.directory.clone()));
+        }
         let used = self.is_used(here.as_ref());
         Facts { events, wall: SystemTime::now(), now: boottime(), used, users, mounts, unused }
     }

@@ -284,9 +284,10 @@ fn mounts(seen: &Seen, share: &Share) -> Step {
     }
     let at = share.mount_point.display();
     match (mounted.guard, &mounted.root) {
-        (Some(_), Some(_)) => {
-            right(NAME, format!("the share is mounted, {} of it at {at}", directories(mounted.users.len())))
-        }
+        (Some(_), Some(_)) => match mounted.whole() {
+            Some(_) => right(NAME, format!("the whole share is mounted at {at}, open to everybody")),
+            None => right(NAME, format!("the share is mounted, {} of it at {at}", directories(mounted.users.len()))),
+        },
         (None, None) => step(NAME, Outcome::Note, format!("nothing is mounted at {at}")),
         _ => step(NAME, Outcome::Note, format!("{at} is prepared, and the share is not mounted")),
     }

@@ -7,7 +7,7 @@ use super::*;
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn root() -> Context {
+pub(super) fn root() -> Context {
     Context {
         now: fixtures::moment(),
         width: Some(150),

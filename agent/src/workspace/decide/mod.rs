@@ -2,6 +2,7 @@
 
 mod problems;
 mod served;
+mod whole;
 
 pub use problems::{
     HOME_SILENT, NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems,
@@ -9,6 +10,7 @@ pub use problems::{
 #[cfg(test)]
 pub(crate) use served::take_accounts;
 pub use served::{MISSING_AGAIN, NAMES_AT_ONCE, is_served, look_for_owners, take};
+pub use whole::is_open;
 
 use super::memory::{Closing, Memory, Record, Topic};
 use super::model::Step;
@@ -50,7 +52,7 @@ pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, gua
     let is_mounted = |directory: &Path| there.contains_key(directory);
     let closing = memory.closing.clone();
     memory.held.retain(|directory, _| is_mounted(directory));
-    for record in memory.users.values_mut().filter(|r| !r.troubles.is_empty()) {
+    for record in memory.all_mut().filter(|r| !r.troubles.is_empty()) {
         if is_wanted(closing.as_ref(), workspace, record, now) == is_mounted(Path::new(&record.directory)) {
             record.troubles.remove(&Topic::Mount);
         }
@@ -62,7 +64,7 @@ pub fn forget(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted, gua
 
 /// Notes the mount points that were found in this guard: after a restart they need not be made again.
 pub fn find_points(memory: &mut Memory, guard: Option<u64>, points: &BTreeSet<std::path::PathBuf>) {
-    for record in memory.users.values_mut().filter(|r| r.point != guard) {
+    for record in memory.all_mut().filter(|r| r.point != guard) {
         if points.contains(Path::new(&record.directory)) {
             record.point = guard;
         }
@@ -78,13 +80,15 @@ pub fn decide(
     busy: &Busy,
     now: Duration,
 ) -> Vec<Step> {
-    let mut steps = detach(&settings.workspace, mounted, memory, busy, now);
+    let mut steps = detach(settings, mounted, memory, busy, now);
     if share.guard.is_none() {
         return steps;
     }
     let there = mounted.by_directory();
+    steps.extend(whole::show(settings, share, mounted, memory, busy, now));
+    let each = !is_open(settings);
     let unpointed = |r: &&Record| r.point != share.guard && r.due(Topic::Point, now);
-    if !busy.points {
+    if each && !busy.points {
         batch(memory, unpointed, |names| steps.push(Step::MountPoints { names }));
     }
     if share.usable.is_some() && !busy.directories {
@@ -93,23 +97,28 @@ pub fn decide(
                 && !there.contains_key(Path::new(&r.directory));
             let stale = out && !r.is_checked(now) && r.made.is_some();
             let missing = r.made != share.usable && r.squashed != share.usable;
-            (missing || stale) && r.due(Topic::Directory, now)
+            // A shared one is looked at when somebody wants it: it has many members.
+            ((missing && (out || r.shared.is_none())) || stale) && r.due(Topic::Directory, now)
         };
         batch(memory, unmade, |names| steps.push(Step::Directories { names }));
     }
     let (mut of_these, mut of_others) = (Vec::new(), Vec::new());
-    for (name, record) in &memory.users {
+    for record in memory.all() {
+        let name = record.key();
         let present = record.last_present == Some(now);
         if record.point == share.guard && record.wants_link(present, now) && !busy.links.contains(name) {
             // Whoever is here comes first.
             let here = record.is_here(settings.workspace.linger, now);
-            if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.clone() });
+            if here { &mut of_these } else { &mut of_others }.push(Step::Link { name: name.to_owned() });
         }
         if share.usable.is_some() && wants_own(record, share, busy, now) {
-            steps.push(Step::OwnDirectory { name: name.clone() });
+            steps.push(Step::OwnDirectory { name: name.to_owned() });
         }
-        if share.usable.is_some() && wants_mount((memory, &settings.workspace), record, share, &there, busy, now) {
-            steps.push(Step::Attach { name: name.clone(), address: share.address });
+        if each
+            && share.usable.is_some()
+            && wants_mount((memory, &settings.workspace), record, share, &there, busy, now)
+        {
+            steps.push(Step::Attach { name: name.to_owned(), address: share.address });
         }
     }
     steps.append(&mut of_these);
@@ -118,7 +127,7 @@ pub fn decide(
 }
 
 fn batch(memory: &Memory, wanted: impl Fn(&&Record) -> bool, mut push: impl FnMut(Vec<String>)) {
-    let names: Vec<String> = memory.users.values().filter(wanted).take(BATCH).map(|r| r.account.name.clone()).collect();
+    let names: Vec<String> = memory.all().filter(wanted).take(BATCH).map(|r| r.key().to_owned()).collect();
     if !names.is_empty() {
         push(names);
     }
@@ -126,7 +135,8 @@ fn batch(memory: &Memory, wanted: impl Fn(&&Record) -> bool, mut push: impl FnMu
 
 /// Whether a user's directory is to be made by a worker that is the user.
 fn wants_own(record: &Record, share: &View, busy: &Busy, now: Duration) -> bool {
-    record.made != share.usable
+    record.shared.is_none()
+        && record.made != share.usable
         && record.squashed == share.usable
         && record.due(Topic::Directory, now)
         && !busy.own.contains(&record.directory)
@@ -141,7 +151,8 @@ fn wants_mount(
     now: Duration,
 ) -> bool {
     let directory = Path::new(&record.directory);
-    let new = memory.closing.as_ref().is_none_or(|c| c.needed.contains(&record.account.name));
+    let needed = |c: &Closing| record.shared.is_none() && c.needed.contains(&record.account.name);
+    let new = memory.closing.as_ref().is_none_or(needed);
     new && is_wanted(memory.closing.as_ref(), workspace, record, now)
         && record.made == share.usable
         && record.is_checked(now)
@@ -164,23 +175,25 @@ fn is_wanted(closing: Option<&Closing>, workspace: &Workspace, record: &Record, 
 
 /// Mounts that are nobody's, somebody else's, or no longer wanted. A name may be given to another number: a mount that
 /// was made for the old one must not stay a moment longer than it is used.
-fn detach(workspace: &Workspace, mounted: &Mounted, memory: &Memory, busy: &Busy, now: Duration) -> Vec<Step> {
+fn detach(settings: &Settings, mounted: &Mounted, memory: &Memory, busy: &Busy, now: Duration) -> Vec<Step> {
     if !memory.known {
         return Vec::new();
     }
     let owner = |m: &UserMount| memory.of(&m.directory);
-    let why = |m: &UserMount| match owner(m) {
-        None => served::is_nobodys(memory, workspace, &m.directory).then_some("the user is gone or not served"),
-        Some(r) if m.uid().is_some_and(|uid| uid != r.account.uid) => Some("the user has another uid now"),
+    let own_why = |m: &UserMount| match owner(m) {
+        None => served::is_nobodys(memory, settings, &m.directory).then_some("it is for nobody who is served"),
+        Some(r) if m.uid().is_some_and(|uid| uid != r.whom().uid()) => Some("the user has another uid now"),
+        Some(r) if r.is_otherwise(m) => Some("the configuration or the group is another now"),
         Some(_) if m.other => Some("the configuration asks for another share"),
         Some(_) if m.is_removed() => Some("its directory was removed on the share"),
         Some(r) if r.is_foreign() => Some("it is not this user's, as far as is known"),
         Some(r) => {
             let why =
                 if memory.closing.as_ref().is_some_and(|c| c.gone) { "the VM goes" } else { "the user is not here" };
-            (!is_wanted(memory.closing.as_ref(), workspace, r, now)).then_some(why)
+            (!is_wanted(memory.closing.as_ref(), &settings.workspace, r, now)).then_some(why)
         }
     };
+    let why = |m: &UserMount| whole::why(settings, memory, m).unwrap_or_else(|| own_why(m));
     let held = |m: &UserMount| memory.held.get(&m.directory).is_some_and(|h| now < h.again);
     let free = |m: &&UserMount| !m.carries && !busy.mounts.contains(&m.directory) && !held(m);
     mounted

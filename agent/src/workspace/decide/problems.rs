@@ -5,7 +5,8 @@ use crate::problem::Problem;
 use crate::share::decide::differs;
 use crate::share::diagnosis::bytes;
 use crate::share::model::{Attempt, Failure, Mounted, UserMount, parent_of};
-use crate::share::options::{self, For};
+use crate::share::options;
+use crate::share::whole::EVERYBODY;
 use crate::workspace::identities::Recorded;
 use crate::workspace::memory::{Memory, Record};
 use crate::workspace::model::{Account, Directory, Link};
@@ -24,16 +25,28 @@ pub const HOME_SILENT: &str = "workspace.home-silent";
 pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Problem> {
     let mut out: Vec<Problem> = memory.refused.clone();
     let there = mounted.by_directory();
-    for record in memory.users.values() {
-        out.extend(record.troubles.values().filter_map(|t| t.problem.clone()));
+    for record in memory.all() {
+        for problem in record.troubles.values().filter_map(|t| t.problem.as_ref()) {
+            // What is wrong with a shared directory is so for all of its members, and said once.
+            if record.shared.is_none() || !out.contains(problem) {
+                out.push(problem.clone());
+            }
+        }
         let mount = there.get(Path::new(&record.directory)).copied();
-        out.extend(mount.filter(|m| m.is_removed()).map(|_| removed(&record.account.name)));
+        out.extend(mount.filter(|m| m.is_removed() && record.shared.is_none()).map(|_| removed(&record.account.name)));
         let differences = mount.map(|m| mount_differences(share, record, m)).unwrap_or_default();
         if !differences.is_empty() {
-            out.push(
-                differs(&format!("{}'s notebooks", record.account.name), &differences).about(&record.account.name),
-            );
+            let what = match record.shared {
+                Some(_) => format!("{}'s view of a shared directory", record.account.name),
+                None => format!("{}'s notebooks", record.account.name),
+            };
+            out.push(differs(&what, &differences).about(&record.account.name));
         }
+    }
+    out.extend(memory.whole.as_ref().and_then(|t| t.problem.clone()));
+    if let Some(whole) = mounted.whole().filter(|_| share.is_open()) {
+        let differences = options::differences(share, EVERYBODY, &whole.mount);
+        out.extend((!differences.is_empty()).then(|| differs("the share for everybody", &differences)));
     }
     if let Some(failure) = &memory.unknown {
         let summary = format!("The machine's users cannot be asked for: {}.", failure.words());
@@ -53,8 +66,7 @@ fn removed(name: &str) -> Problem {
 }
 
 fn mount_differences(share: &Share, record: &Record, mount: &UserMount) -> Vec<String> {
-    let whom = For::User { uid: record.account.uid, gid: record.account.gid };
-    options::differences(share, whom, &mount.mount)
+    options::differences(share, record.whom(), &mount.mount)
 }
 
 pub(super) fn unwritable(name: &str) -> Problem {
@@ -159,6 +171,8 @@ pub fn directory_problem(account: &Account, directory: &str, seen: &Directory) -
             )
         }
         Directory::Failed { failure } => failed(name, failure),
+        // That is said of shared ones.
+        Directory::Unfit { .. } => failed(name, &Failure::said(Attempt::Worker, "it answered something else")),
     };
     Some(problem.about(name))
 }
@@ -173,13 +187,17 @@ fn give(name: &str, uid: u32) -> String {
     format!("Give {name} uid {uid} on every VM, then start a fresh VM. Do not chown the share.")
 }
 
-/// What lies where the link belongs, as a problem; nothing when it is right.
-pub fn link_problem(account: &Account, link: &str, seen: &Link) -> Option<Problem> {
+/// What lies where the link belongs, as a problem; nothing when it is right. `own`: the link is to the user's own directory,
+/// to which what is in the way can be imported.
+pub fn link_problem(account: &Account, link: &str, seen: &Link, own: bool) -> Option<Problem> {
     let name = &account.name;
     let away = format!(
         "Move it away (mv ~/{link} ~/{link}.local), or ask an administrator to; the link is made by itself then."
     );
-    let import = format!("To copy it there, verified, and keep the original: sudo dsvm-agent workspace import {name}");
+    let import = match own {
+        true => format!("To copy it there, verified, and keep the original: sudo dsvm-agent workspace import {name}"),
+        false => away.clone(),
+    };
     let problem = match seen {
         Link::Right { .. } | Link::NoHome => return None,
         Link::Missing => Problem::new(

@@ -6,6 +6,7 @@ use crate::share::model::{Mounted, user_directory};
 use crate::workspace::memory::{Memory, Record};
 use crate::workspace::model::{Account, Found, Person};
 use crate::workspace::names;
+use crate::workspace::shared::owner_of;
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub fn is_served(workspace: &Workspace, account: &Account) -> bool {
     let shell = account.shell.file_name().and_then(|s| s.to_str()).unwrap_or_default();
     let listed = |list: &[String]| {
         list.iter().any(|entry| match entry.strip_prefix('@') {
-            Some(group) => account.group_names.iter().any(|g| g == group),
+            Some(group) => account.named_groups.contains_key(group),
             None => *entry == account.name,
         })
     };
@@ -94,25 +95,30 @@ pub fn take(memory: &mut Memory, settings: &Settings, found: Found, lowest: u32,
     left.retain(|_, old| !uids.contains(&old.account.uid));
     memory.users.append(&mut left);
     memory.index();
-}
-
-/// The log-in name that a directory belongs to, if the settings would give it to anybody.
-fn owner_of(workspace: &Workspace, directory: &Path) -> Option<String> {
-    names::whose(&workspace.directory, directory.to_str()?)
+    memory.share(settings);
 }
 
 /// Whether a mount without a known owner is for sure nobody's. After a start, somebody whom nothing enumerates may be at
-/// work on it.
-pub(super) fn is_nobodys(memory: &Memory, workspace: &Workspace, directory: &Path) -> bool {
-    owner_of(workspace, directory).is_none_or(|name| memory.absent.contains(&name) || memory.unserved.contains(&name))
+/// work on it. Who is known has no place in a shared directory that is not for them, or not any more.
+pub(super) fn is_nobodys(memory: &Memory, settings: &Settings, directory: &Path) -> bool {
+    owner_of(settings, directory).is_none_or(|name| {
+        memory.users.contains_key(&name) || memory.absent.contains(&name) || memory.unserved.contains(&name)
+    })
 }
 
 /// Notes that the owners of mounts are to be asked for by name, where nothing is known of them.
-pub fn look_for_owners(memory: &mut Memory, workspace: &Workspace, mounted: &Mounted) {
-    let unknown = mounted.users.iter().filter(|m| memory.of(&m.directory).is_none());
-    let names: Vec<String> = unknown.filter_map(|m| owner_of(workspace, &m.directory)).collect();
+pub fn look_for_owners(memory: &mut Memory, settings: &Settings, mounted: &Mounted) {
+    let own = mounted.users.iter().filter(|m| !m.directory.as_os_str().is_empty());
+    let unknown = own.filter(|m| memory.of(&m.directory).is_none());
+    let names: Vec<String> = unknown.filter_map(|m| owner_of(settings, &m.directory)).collect();
     for name in names {
-        if memory.known && !memory.absent.contains(&name) && !memory.unserved.contains(&name) && memory.name(&name) {
+        let known = memory.users.contains_key(&name);
+        if memory.known
+            && !known
+            && !memory.absent.contains(&name)
+            && !memory.unserved.contains(&name)
+            && memory.name(&name)
+        {
             memory.missing.insert(name);
         }
     }
@@ -146,7 +152,7 @@ mod tests {
             uid,
             gid: uid,
             groups: vec![uid],
-            group_names: Vec::new(),
+            named_groups: Default::default(),
             home: format!("/home/{name}").into(),
             shell: "/bin/bash".into(),
         }
@@ -189,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_owner_of_a_mount_is_asked_for_before_it_goes() {
-        let workspace = Workspace::default();
+        let settings = Settings::default();
         let mount = UserMount {
             directory: "notebooks/%41da".into(),
             mount: Mount {
@@ -208,22 +214,23 @@ mod tests {
         };
         let mounted = Mounted { guard: Some(5), users: vec![mount], ..Mounted::default() };
         let mut memory = Memory::default();
-        look_for_owners(&mut memory, &workspace, &mounted);
+        look_for_owners(&mut memory, &settings, &mounted);
         assert!(memory.missing.is_empty(), "first everybody is asked for");
         told(&mut memory, true, &[], &[]);
-        look_for_owners(&mut memory, &workspace, &mounted);
+        look_for_owners(&mut memory, &settings, &mounted);
         assert_eq!(memory.missing.iter().collect::<Vec<_>>(), ["Ada"]);
         let at = Path::new("notebooks/%41da");
-        assert!(!is_nobodys(&memory, &workspace, at) && is_nobodys(&memory, &workspace, Path::new("notebooks/Ada")));
+        assert!(!is_nobodys(&memory, &settings, at) && is_nobodys(&memory, &settings, Path::new("notebooks/Ada")));
         told(&mut memory, false, &[], &["Ada"]);
-        assert!(is_nobodys(&memory, &workspace, at));
-        look_for_owners(&mut memory, &workspace, &mounted);
+        assert!(is_nobodys(&memory, &settings, at));
+        look_for_owners(&mut memory, &settings, &mounted);
         assert!(memory.missing.is_empty());
     }
 
     #[test]
     fn only_who_is_included_and_not_excluded_is_served() {
-        let someone = Account { group_names: vec!["users".to_owned(), "ds".to_owned()], ..account("ada", 1001) };
+        let someone =
+            Account { named_groups: ["users", "ds"].map(|g| (g.to_owned(), 7)).into(), ..account("ada", 1001) };
         let list = |entries: &[&str]| entries.iter().map(|e| (*e).to_owned()).collect::<Vec<String>>();
         for (include, exclude, expected) in [
             (&[][..], &[][..], true),

@@ -18,7 +18,7 @@ fn account(name: &str, uid: u32) -> Account {
         uid,
         gid: uid,
         groups: vec![uid],
-        group_names: Vec::new(),
+        named_groups: Default::default(),
         home: format!("/home/{name}").into(),
         shell: "/bin/bash".into(),
     }
@@ -199,6 +199,7 @@ fn kind(step: &Step) -> &'static str {
         Step::OwnDirectory { .. } => "own",
         Step::Link { .. } => "link",
         Step::Attach { .. } => "attach",
+        Step::ShowAll { .. } => "show",
         Step::Detach { .. } => "detach",
     }
 }
@@ -256,12 +257,12 @@ fn every_text_says_what_was_left_alone_and_what_to_do() {
         (Link::Missing, "workspace.link-missing"),
     ];
     for (seen, code) in links {
-        let problem = link_problem(&ada, "notebooks/remote", &seen).unwrap();
+        let problem = link_problem(&ada, "notebooks/remote", &seen, true).unwrap();
         assert_eq!((problem.code.as_str(), problem.subject.as_deref()), (code, Some("ada")));
         assert!(!problem.remedy.is_empty() && !problem.summary.contains('\n'));
     }
     let text = |files, bytes, more| {
-        link_problem(&ada, "notebooks/remote", &Link::Directory { files, bytes, more }).unwrap().summary
+        link_problem(&ada, "notebooks/remote", &Link::Directory { files, bytes, more }, true).unwrap().summary
     };
     let said = "~/notebooks/remote is ada's own directory (3 files, 2 MiB), not the share. Nothing was touched; nothing in it \
                 is on the share.";
@@ -269,7 +270,7 @@ fn every_text_says_what_was_left_alone_and_what_to_do() {
     assert!(text(0, 0, false).contains("(empty)") && text(1, 7, false).contains("(1 file, 7 bytes)"));
     assert!(text(1000, 0, true).contains("1000 files or more"));
     for seen in [Link::Right { made: true }, Link::Right { made: false }, Link::NoHome] {
-        assert_eq!(link_problem(&ada, "notebooks/remote", &seen), None);
+        assert_eq!(link_problem(&ada, "notebooks/remote", &seen, true), None);
     }
     assert_eq!(directory_problem(&ada, "notebooks/ada", &Directory::Ready { made: true }), None);
     let occupied = directory_problem(&ada, "notebooks/ada", &Directory::Occupied).unwrap();
@@ -332,6 +333,7 @@ proptest! {
                     prop_assert!(view.usable.is_some() && record.made == view.usable && record.point == view.guard);
                     prop_assert!(record.is_here(settings.workspace.linger, now) && !is_mounted(&record.directory));
                 }
+                Step::ShowAll { .. } => prop_assert!(false, "only where the settings say so"),
                 Step::Detach { directory, .. } => {
                     let own = mounted.users.iter().find(|m| m.directory == directory);
                     prop_assert!(own.is_some_and(|m| !m.carries), "only what is there and carries nothing");

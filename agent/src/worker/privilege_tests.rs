@@ -28,7 +28,7 @@ fn nobody_can_ask_for_a_worker_as_root() {
 
 #[test]
 fn what_loads_libraries_or_resolves_names_has_no_privilege() {
-    let place = Job::ScaleSet(Box::new(scale_set::act::Ask::Place));
+    let place = Job::ScaleSet(Box::new(crate::scale_set::act::Ask::Place));
     for job in [Job::Accounts { from: 1, to: 2, names: vec![] }, Job::Reach { host: "h".into(), port: 445 }, place] {
         assert_eq!(job.privilege(), Privilege::Nobody);
     }
