@@ -160,6 +160,8 @@ pub struct World {
     pub first_events: Duration,
     /// Terminate events come before a VM is deleted, so long before it.
     pub notice: Option<Duration>,
+    /// A VM that is being deleted runs on until [`World::delete`]; its event is shown as started.
+    pub lingers: bool,
     /// What was received of metrics.
     pub samples: Vec<Sample>,
     /// Secrets by name.
@@ -202,6 +204,7 @@ impl World {
             asked_events: Vec::new(),
             first_events: Duration::ZERO,
             notice: Some(Duration::from_secs(15 * 60)),
+            lingers: false,
             samples: Vec::new(),
             secrets: BTreeMap::new(),
             limits: false,
@@ -330,7 +333,7 @@ impl World {
             if !event.started && (event.approved || event.not_before <= now) {
                 event.started = true;
                 self.incarnation += 1;
-                if event.kind == "Terminate" || event.kind == "Preempt" {
+                if !self.lingers && matches!(event.kind.as_str(), "Terminate" | "Preempt") {
                     deleted.extend(event.resources.clone());
                 }
             }

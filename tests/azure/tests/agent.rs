@@ -7,6 +7,8 @@ use azure::fault::{Fault, What};
 use azure::world::{Mode, World};
 use namespaces::{SOON, Sandbox, wait_for};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 use vm::{told, wait_protected};
 
@@ -164,4 +166,38 @@ fn probes_and_monitoring_are_answered_over_the_network() {
     let answers = |out: &str| out == "draining" || out == "ready";
     wait_for("the new port", SOON, || answers(&vm.sh("curl -s http://127.0.0.1:9461/ready").out));
     assert!(!vm.sh("curl -s http://127.0.0.1:9460/ready").success());
+}
+
+#[test]
+fn silent_slow_and_endless_clients_hold_up_neither_probes_nor_the_agent() {
+    let Some((vm, azure)) = vm(World::new(Mode::Uniform, 1)) else { return };
+    let url = azure.url();
+    let endpoints = format!("metadata = \"{url}\"\nresource_manager = \"{url}\"\nmonitor = \"{url}\"\n");
+    vm.configure(&format!("[scale_set]\nlisten = \"0.0.0.0:9460\"\n[scale_set.endpoints]\n{endpoints}"));
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let ready = || vm.sh("curl -s --max-time 30 http://127.0.0.1:9460/ready").out == "ready";
+    wait_for("it is ready", SOON, ready);
+    // As many as wait in the queue and are served at once; none of them reads.
+    let crowd = vm.inside(|| {
+        let one = |i: usize| {
+            let mut stream = TcpStream::connect(("127.0.0.1", 9460)).expect("a connection");
+            let said: Vec<u8> = match i % 4 {
+                0 => Vec::new(),
+                1 => b"GET /ready HTT".to_vec(),
+                2 => vec![b'x'; 64 * 1024],
+                _ => b"GET /metrics HTTP/1.1\r\n\r\n".repeat(500),
+            };
+            // It may be closed already.
+            let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(&said));
+            stream
+        };
+        (0..240).map(one).collect::<Vec<_>>()
+    });
+    let open = vm.sh(&format!("ls /proc/{}/fd | wc -l", agent.brain())).ok().parse::<usize>().expect("a number");
+    assert!(open < 200, "{open} descriptors");
+    wait_for("an honest one is answered", SOON, ready);
+    agent.wait_looked();
+    agent.wait_no_problem();
+    drop(crowd);
 }

@@ -138,3 +138,74 @@ fn an_event_that_vanishes_leaves_nothing_behind() {
     vm.log_in("grace").ok();
     wait_for("new ones are connected again", SOON, || vm.is_mounted("notebooks/grace"));
 }
+
+#[test]
+fn a_spot_vm_is_copied_written_and_given_up_within_its_half_minute() {
+    let Some((vm, azure)) = vm() else { return };
+    let agent = vm.agent_start();
+    events_known(&agent, &azure);
+    azure.world().lingers = true;
+    let mut ada = vm.terminal("ada");
+    ada.types("x\n");
+    vm.as_user("ada", "echo precious >~/notebooks/lost.ipynb").ok();
+    wait_for("it is used", SOON, || told(&agent, "/idle/verdict") == json!("busy"));
+    // Another VM's half minute is not this one's.
+    azure.world().announce("Preempt", 1, Duration::from_secs(30));
+    let announced = Instant::now();
+    let id = azure.world().announce("Preempt", 0, Duration::from_secs(30));
+    // The date as the vendor's own mock server writes it.
+    azure.world().events[1].iso = true;
+    azure.until("it is approved", |w| w.events.iter().any(|e| e.id == id && e.approved).then_some(()));
+    println!("from the event to the approval, Spot, in use: {:.1} s", announced.elapsed().as_secs_f64());
+    let rescued = vm.sh("cat /srv/share/notebooks/ada/rescued/*-dsvmpool_0/notebooks/lost.ipynb").ok().to_owned();
+    assert_eq!(rescued, "precious", "before it was approved");
+    assert!(flushed(&vm).contains("notebooks/ada"), "{}", flushed(&vm));
+    wait_for("ada is told", SOON, || ada.screen().contains("it cannot be stopped. Save now"));
+    wait_for("nobody is let in", SOON, || vm.exists("/run/nologin"));
+    assert!(azure.world().events.iter().all(|e| e.id == id || !e.approved), "the other's is the other's");
+}
+
+#[test]
+fn before_a_restart_people_are_told_everything_is_written_and_nobody_is_kept_out() {
+    let Some((vm, azure)) = vm() else { return };
+    let agent = vm.agent_start();
+    events_known(&agent, &azure);
+    let mut ada = vm.terminal("ada");
+    ada.types("x\n");
+    wait_for("it is used", SOON, || told(&agent, "/idle/verdict") == json!("busy"));
+    wait_for("ada's notebooks are there", SOON, || vm.is_mounted("notebooks/ada"));
+    for (number, (kind, iso)) in [("Reboot", false), ("Redeploy", true)].into_iter().enumerate() {
+        azure.world().announce(kind, 1, Duration::from_secs(50));
+        let id = azure.world().announce(kind, 0, Duration::from_secs(50));
+        azure.world().events.iter_mut().for_each(|e| e.iso = iso);
+        wait_for("ada is told", SOON, || {
+            ada.screen().matches("Save now; log in again afterwards.").count() == number + 1
+        });
+        wait_for("it is written", SOON, || flushed(&vm).contains("notebooks/ada"));
+        assert!(!vm.exists("/run/nologin"), "{kind}");
+        assert!(azure.world().events.iter().all(|e| !e.approved), "{kind}");
+        assert_eq!(told(&agent, "/scale_set/drain"), json!(null), "{kind}");
+        // It is over: all is as before.
+        {
+            let mut world = azure.world();
+            world.events.clear();
+            world.incarnation += 1;
+        }
+        wait_for("it is over", SOON, || told(&agent, "/scale_set/events") == json!([]));
+        wait_for("nothing is left of it", SOON, || !flushed(&vm).contains("notebooks/ada"));
+        assert!(!ada.screen().contains(&id) && !ada.screen().contains("called off"));
+    }
+    wait_protected(&agent);
+    agent.wait_no_problem();
+    vm.user("grace");
+    vm.log_in("grace").ok();
+    let _grace = vm.terminal("grace");
+    wait_for("new ones are connected", SOON, || vm.is_mounted("notebooks/grace"));
+}
+
+/// What the agent keeps of what it has written for the event that it prepares for.
+fn flushed(vm: &Sandbox) -> String {
+    let kept = vm.sh("cat /run/dsvm-agent/status/drain.json").out;
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap_or_default();
+    kept.get("flushed").map(ToString::to_string).unwrap_or_default()
+}

@@ -76,6 +76,11 @@ fn every_command_is_known_to_what_it_calls() {
                 assert!(there, "{page}: there is no program {name} in {package}");
                 continue;
             }
+            ["cargo", "nextest", "run", "-p", package, "--test", name, ..] => {
+                let there = root().join("tests").join(package).join("tests").join(name).with_extension("rs").is_file();
+                assert!(there, "{page}: there is no test {name} in {package}");
+                continue;
+            }
             ["dsvm-agent", ..] => (&agent, &words[1..]),
             ["man", name] => {
                 assert!(is_manual(name, None), "{page}: there is no page {name}");

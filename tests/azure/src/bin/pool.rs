@@ -16,6 +16,9 @@ struct Arguments {
     /// Only the usual day.
     #[arg(long)]
     usual: bool,
+    /// Only days whose name has this in it.
+    #[arg(long, default_value = "")]
+    day: String,
     /// Say more: VMs by the hour, and what was destroyed.
     #[arg(long)]
     more: bool,
@@ -26,6 +29,9 @@ fn main() -> Result<(), String> {
     let begun = Instant::now();
     print!("{}", report::head());
     for scenario in Scenario::all(arguments.vms).into_iter().take(if arguments.usual { 1 } else { usize::MAX }) {
+        if !scenario.name.contains(&arguments.day) {
+            continue;
+        }
         let alone = scenario.is_about_agents();
         for scaling in Scaling::ALL.into_iter().filter(|s| !alone || *s == Scaling::Agent) {
             let outcome = run(&scenario, scaling, arguments.seed)?;
