@@ -33,3 +33,19 @@ fn what_loads_libraries_or_resolves_names_has_no_privilege() {
         assert_eq!(job.privilege(), Privilege::Nobody);
     }
 }
+
+#[test]
+fn a_users_servers_are_asked_as_that_user_and_the_hub_by_nobody() {
+    let person = Person::new(1001, 1001, vec![], "/".into()).unwrap();
+    let job = Job::Jupyter { person: person.clone() };
+    assert_eq!(job.privilege(), Privilege::User(person));
+    assert!(job.is_by_hand(), "the main process has no business with it");
+    // Whoever reads the token, or starts those who ask, can become somebody else and nothing more.
+    let become_another = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
+    for sense in [Sense::Jupyter, Sense::Hub] {
+        let humans = Humans { from: 1000, to: 60000, others: vec![] };
+        let job = Job::Sense { sense, humans };
+        assert_eq!(job.privilege(), Privilege::Root(become_another));
+        assert!(job.only_looks() && !job.is_by_hand());
+    }
+}
