@@ -124,7 +124,13 @@ fn evidence_of(memory: &Memory, idle: &Idle, row: &Row, limit: &Limit, now: f64)
     let momentary = matches!(limit.rule, Rule::Moved | Rule::AtLeast(_));
     let recent = momentary && row.last_busy.is_some_and(|at| memory.quiet(at, now) < window);
     let ended = row.until.is_some_and(|at| now >= at);
-    let state = if (row.busy || recent) && !ended { State::Busy } else { State::Quiet };
+    let unknown = row.unknown.as_ref();
+    let state = match (row.busy || recent) && !ended {
+        true => State::Busy,
+        false if unknown.is_some() => State::Unknown,
+        false => State::Quiet,
+    };
+    let unknown = unknown.filter(|_| state == State::Unknown);
     let threshold = match limit.rule {
         Rule::Average(t) | Rule::AMinute(t) | Rule::Below(t) | Rule::AtLeast(t) if !limit.unit.is_empty() => Some(t),
         _ => None,
@@ -138,12 +144,12 @@ fn evidence_of(memory: &Memory, idle: &Idle, row: &Row, limit: &Limit, now: f64)
         who: row.who,
         state,
         last_busy: row.last_busy,
-        since: row.since,
+        since: unknown.map_or(row.since, |(since, _)| *since),
         observed: row.observed.filter(|_| threshold.is_some()),
         threshold,
         unit: limit.unit,
         until,
-        what: row.what.clone(),
+        what: unknown.map(|(_, why)| why.clone()).or_else(|| row.what.clone()),
     }
 }
 
@@ -227,7 +233,8 @@ pub fn called(source: Source) -> &'static str {
         Source::Io => "disk traffic",
         Source::Network => "network traffic",
         Source::Gpu | Source::GpuMemory => "the GPU",
-        Source::Kernel | Source::Kernels => "JupyterHub",
+        Source::Kernel | Source::Kernels | Source::Notebook => "Jupyter",
+        Source::Hub => "JupyterHub",
         Source::Container => "containers",
         Source::Program => "programs' connections",
         Source::Maintenance => "package maintenance",
@@ -240,6 +247,10 @@ pub fn called(source: Source) -> &'static str {
     }
 }
 
+fn called_user(uid: u32, names: Names<'_>) -> String {
+    names(uid).unwrap_or_else(|| format!("uid {uid}"))
+}
+
 fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) -> Vec<Problem> {
     let mut out = Vec::new();
     let unknown = decision.evidence.iter().filter(|e| e.state == State::Unknown);
@@ -247,10 +258,11 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
         unknown.min_by(|a, b| a.since.total_cmp(&b.since)).filter(|e| now - e.since >= limits::LONG_UNKNOWN)
     {
         let why = first.what.as_deref().unwrap_or("it gives no answer");
+        let whose = first.who.map(|uid| format!("{}'s ", called_user(uid, names))).unwrap_or_default();
         out.push(Problem::new(
             "idle.cannot-tell",
             format!(
-                "Counts as in use for {} because {} cannot be read: {why}.",
+                "Counts as in use for {} because {whose}{} cannot be read: {why}.",
                 said(now - first.since),
                 called(first.source)
             ),
@@ -261,7 +273,7 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
     if let (Some(since), Verdict::Busy) = (lonely, decision.verdict) {
         let first = decision.evidence.iter().find(|e| e.state == State::Busy && !keeps(e.source));
         let (who, what) = first.map_or((None, None), |e| (e.who, e.what.clone()));
-        let owner = who.map(|uid| names(uid).unwrap_or_else(|| format!("uid {uid}")));
+        let owner = who.map(|uid| called_user(uid, names));
         let what = what.map(|w| format!(" ({w})")).unwrap_or_default();
         let whose = owner.clone().unwrap_or_else(|| "Something".to_owned());
         let problem = Problem::new(

@@ -81,7 +81,13 @@ impl Keeps {
         if self.0.is_empty() {
             return Seen::Absent;
         }
-        let level = |k: &Keep| Level { who: Some(k.uid), value: 1.0, until: Some(k.until), what: k.reason.clone() };
+        let level = |k: &Keep| Level {
+            who: Some(k.uid),
+            value: 1.0,
+            until: Some(k.until),
+            what: k.reason.clone(),
+            ..Level::default()
+        };
         Seen::Levels(self.0.iter().map(level).collect())
     }
 }

@@ -90,9 +90,16 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
             Rule::AtLeast(1.0),
             "",
             Window,
-            "a Jupyter kernel that says that it is at work, although it uses neither CPU nor GPU and waits for nobody else. \
-             JupyterHub is not asked for that yet: for a cell that only sleeps, keep the VM",
+            "a Jupyter kernel that says that it is at work, whether it computes or waits, with its tab open or closed",
         ),
+        line(
+            Source::Notebook,
+            Rule::Moved,
+            "",
+            Window,
+            "a Jupyter kernel or terminal that was started, ended, used, or printed something",
+        ),
+        line(Source::Hub, Rule::AtLeast(1.0), "", Window, "a server that JupyterHub is starting for somebody"),
         line(
             Source::Cpu,
             Rule::Average(tuning.cpu_cores),

@@ -82,6 +82,9 @@ pub struct Row {
     pub until: Option<f64>,
     /// What it is, for a person.
     pub what: Option<String>,
+    /// Since when it cannot be told, and why.
+    #[serde(default)]
+    pub unknown: Option<(f64, String)>,
     /// What grew in the window: when, over how long, by how much.
     pub steps: VecDeque<(f64, f64, f64)>,
 }
@@ -106,11 +109,11 @@ impl Memory {
             let before = self.looks.get(&limit.source).and_then(|l| l.read_at);
             self.look(limit.source, seen, at, window);
             match seen {
-                Seen::Absent => self.levels(&limit, &[], at),
+                Seen::Absent => self.levels(&limit, &[], at, window),
                 Seen::Unreadable(_) => {}
                 Seen::Counters(counters) => self.counters(&limit, counters, before, at, window),
                 Seen::Stamps(stamps) => self.stamps(&limit, stamps, before.is_none(), sample),
-                Seen::Levels(levels) => self.levels(&limit, levels, at),
+                Seen::Levels(levels) => self.levels(&limit, levels, at, window),
             }
         }
         self.note_lonely(at);
@@ -256,29 +259,38 @@ impl Memory {
         }
     }
 
-    fn levels(&mut self, limit: &Limit, levels: &[Level], at: f64) {
+    fn levels(&mut self, limit: &Limit, levels: &[Level], at: f64, window: f64) {
         let mut highest: BTreeMap<Option<u32>, &Level> = BTreeMap::new();
         for level in levels {
             let better = |old: &&Level| match limit.rule {
                 Rule::Below(_) => level.value < old.value,
                 Rule::Keeps => later(level.until, old.until),
-                _ => level.value > old.value,
+                _ => level.value > old.value || (level.unknown && level.value >= old.value),
             };
             if highest.get(&level.who).is_none_or(better) {
                 highest.insert(level.who, level);
             }
         }
         self.marks.retain(|key, _| !key.starts_with(&format!("{}:", limit.source.name())));
+        let mut hidden = false;
         for row in self.rows.iter_mut().filter(|r| r.source == limit.source && !highest.contains_key(&r.who)) {
             row.set(false, at);
             row.steps.clear();
             (row.observed, row.until) = (None, None);
+            hidden |= row.hid(None, at, window);
         }
         for (who, level) in highest {
             let row = self.row(limit.source, who, at);
             row.set(holds(limit.rule, level.value), at);
             (row.observed, row.until) = (Some(level.value), level.until);
-            row.what = level.what.clone().or(row.what.take());
+            let why = level.unknown.then(|| level.what.as_deref().unwrap_or("it gives no answer"));
+            hidden |= row.hid(why, at, window);
+            if !level.unknown {
+                row.what = level.what.clone().or(row.what.take());
+            }
+        }
+        if hidden {
+            self.floor = self.floor.max(at);
         }
     }
 
@@ -294,6 +306,7 @@ impl Memory {
                 observed: None,
                 until: None,
                 what: None,
+                unknown: None,
                 steps: VecDeque::new(),
             });
             self.rows.len() - 1
@@ -318,7 +331,7 @@ impl Memory {
     }
 
     fn forget(&mut self) {
-        self.rows.retain(|r| r.busy || r.observed.is_some() || r.last_busy.is_some());
+        self.rows.retain(|r| r.busy || r.observed.is_some() || r.last_busy.is_some() || r.unknown.is_some());
         if self.rows.len() > MOST_ROWS {
             self.rows.sort_by(|a, b| {
                 (b.busy, b.last_busy).partial_cmp(&(a.busy, a.last_busy)).unwrap_or(std::cmp::Ordering::Equal)
@@ -332,6 +345,14 @@ impl Memory {
 }
 
 impl Row {
+    /// It cannot be told, and why, or can. Whether it could not for longer than a moment and now can: what went on
+    /// meanwhile is not known.
+    fn hid(&mut self, why: Option<&str>, at: f64, window: f64) -> bool {
+        let since = self.unknown.as_ref().map(|(since, _)| *since);
+        self.unknown = why.map(|why| (since.unwrap_or(at), why.to_owned()));
+        self.unknown.is_none() && since.is_some_and(|since| at - since > window)
+    }
+
     fn set(&mut self, busy: bool, at: f64) {
         if self.busy != busy {
             (self.busy, self.since) = (busy, at);

@@ -20,8 +20,12 @@ pub enum Source {
     Network,
     /// Programs compute on a GPU.
     Gpu,
-    /// Jupyter kernels, terminals and servers.
+    /// Jupyter kernels that say that they are at work.
     Kernel,
+    /// Jupyter kernels and terminals that were used.
+    Notebook,
+    /// JupyterHub.
+    Hub,
     /// Containers compute.
     Container,
     /// A foreground program waits for another machine.
@@ -48,12 +52,14 @@ pub enum Source {
 
 impl Source {
     /// All of them, in the order in which people are told.
-    pub const ALL: [Source; 18] = [
+    pub const ALL: [Source; 20] = [
         Source::Keep,
         Source::Inhibitor,
         Source::Typing,
         Source::Remote,
         Source::Kernel,
+        Source::Notebook,
+        Source::Hub,
         Source::Cpu,
         Source::Gpu,
         Source::Container,
@@ -79,6 +85,8 @@ impl Source {
             Source::Network => "network",
             Source::Gpu => "gpu",
             Source::Kernel => "kernel",
+            Source::Notebook => "notebook",
+            Source::Hub => "hub",
             Source::Container => "container",
             Source::Program => "program",
             Source::Maintenance => "maintenance",
@@ -162,9 +170,13 @@ pub struct Level {
     /// When it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<f64>,
-    /// What it is, for a person. Not recorded.
+    /// What it is, for a person; why, when it cannot be told. Not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what: Option<String>,
+    /// There is something of theirs, and it cannot be read: nothing is known of it, and others' levels stand. Never taken
+    /// for quiet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
 }
 
 /// One look at the VM.

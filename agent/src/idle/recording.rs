@@ -120,7 +120,7 @@ mod tests {
         for minute in 0..200 {
             let at = f64::from(minute) * 60.0;
             let levels = if minute < 40 {
-                vec![Level { who: Some(1001), value: 1.0, until: None, what: Some("secret.ipynb".to_owned()) }]
+                vec![Level { who: Some(1001), value: 1.0, what: Some("secret.ipynb".to_owned()), ..Level::default() }]
             } else {
                 vec![]
             };

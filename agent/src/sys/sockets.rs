@@ -6,6 +6,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use rustix::fd::{AsRawFd, OwnedFd};
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const ESTABLISHED: u8 = 1;
 /// `TCP_SYN_SENT` of net/tcp_states.h.
 const SYN_SENT: u8 = 2;
+/// `TCP_LISTEN` of net/tcp_states.h.
+const LISTEN: u8 = 10;
+/// The states of what carries data or will, as a mask.
+const OPEN: u32 = 1 << ESTABLISHED | 1 << SYN_SENT;
 
 /// One connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +64,13 @@ impl Connection {
         self.id.last_chunk::<8>().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
     }
 
+    /// What waits for connections, where this is none.
+    fn listener(&self) -> Option<Listener> {
+        let (port, own) = (u16::from_be_bytes([self.id[0], self.id[1]]), self.id.get(4..20)?);
+        let address = address(self.family, own)?;
+        (self.state == LISTEN).then_some(Listener { address, port, uid: self.uid, inode: self.inode })
+    }
+
     /// One to port 445.
     #[cfg(test)]
     pub(crate) fn for_tests(state: u8, unanswered: u8, remote: IpAddr, uid: u32) -> Self {
@@ -75,8 +87,21 @@ impl Connection {
     }
 }
 
+/// A socket that waits for connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The address that it is bound to; an unspecified one: every address of the machine.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Whose.
+    pub uid: u32,
+    /// The number of its inode, by which a process's descriptors name it (proc_pid_fd(5)).
+    pub inode: u32,
+}
+
 /// `struct inet_diag_req_v2` behind its `struct nlmsghdr`. All numbers are in the machine's own order, but ports.
-fn request(kind: u16, flags: u16, family: u8, more: u8, id: &[u8; 48]) -> Vec<u8> {
+fn request(kind: u16, flags: u16, family: u8, more: u8, states: u32, id: &[u8; 48]) -> Vec<u8> {
     const REQUEST: u16 = 1;
     let mut out = Vec::with_capacity(72);
     out.extend(72u32.to_ne_bytes());
@@ -85,7 +110,7 @@ fn request(kind: u16, flags: u16, family: u8, more: u8, id: &[u8; 48]) -> Vec<u8
     out.extend([0; 8]);
     let protocol = u8::try_from(libc::IPPROTO_TCP).unwrap_or(6);
     out.extend([family, protocol, more, 0]);
-    out.extend((1u32 << ESTABLISHED | 1 << SYN_SENT).to_ne_bytes());
+    out.extend(states.to_ne_bytes());
     out.extend(id);
     out
 }
@@ -130,18 +155,20 @@ fn connection(body: &[u8]) -> Option<Connection> {
     let [family, state, timer, retransmits] = *body.first_chunk::<4>()?;
     let id: [u8; 48] = body.get(4..52)?.try_into().ok()?;
     let port = u16::from_be_bytes([id[2], id[3]]);
-    let remote: IpAddr = match i32::from(family) {
-        libc::AF_INET => Ipv4Addr::new(id[20], id[21], id[22], id[23]).into(),
-        libc::AF_INET6 => {
-            let octets: [u8; 16] = id.get(20..36)?.try_into().ok()?;
-            Ipv6Addr::from(octets).to_canonical()
-        }
-        _ => return None,
-    };
+    let remote = address(family, id.get(20..36)?)?.to_canonical();
     // The count means repetitions of data only while that timer (1) runs.
     let unanswered = if timer == 1 { retransmits } else { 0 };
     let (uid, inode) = (number(body, 64)?, number(body, 68)?);
     Some(Connection { family, state, unanswered, remote, port, uid, inode, moved: moved(body.get(72..)?), id })
+}
+
+/// An address as it stands in `struct inet_diag_sockid`: 16 bytes, of which IPv4 takes the first four.
+fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    match i32::from(family) {
+        libc::AF_INET => bytes.first_chunk::<4>().map(|b| Ipv4Addr::from(*b).into()),
+        libc::AF_INET6 => bytes.first_chunk::<16>().map(|b| Ipv6Addr::from(*b).into()),
+        _ => None,
+    }
 }
 
 /// Bytes moved, from the attributes behind a message (rtnetlink(7)): acknowledged and received ones of `struct tcp_info`.
@@ -171,7 +198,7 @@ fn open() -> io::Result<OwnedFd> {
 /// # Errors
 /// As of sock_diag(7).
 pub fn connections() -> io::Result<Vec<Connection>> {
-    list(0)
+    list(0, OPEN)
 }
 
 /// The same, with the bytes that each has moved.
@@ -179,16 +206,28 @@ pub fn connections() -> io::Result<Vec<Connection>> {
 /// # Errors
 /// As of sock_diag(7).
 pub fn traffic() -> io::Result<Vec<Connection>> {
-    list(1 << (INET_DIAG_INFO - 1))
+    list(1 << (INET_DIAG_INFO - 1), OPEN)
 }
 
-fn list(more: u8) -> io::Result<Vec<Connection>> {
+/// All sockets that wait for connections, of this network namespace.
+///
+/// # Errors
+/// As of sock_diag(7).
+pub fn listeners() -> io::Result<Vec<Listener>> {
+    Ok(list(0, 1 << LISTEN)?.iter().filter_map(Connection::listener).collect())
+}
+
+fn list(more: u8, states: u32) -> io::Result<Vec<Connection>> {
     const DUMP: u16 = 0x300;
     let socket = open()?;
     let mut out = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).unwrap_or_default();
-        send(socket.as_raw_fd(), &request(SOCK_DIAG_BY_FAMILY, DUMP, family, more, &[0; 48]), MsgFlags::empty())?;
+        send(
+            socket.as_raw_fd(),
+            &request(SOCK_DIAG_BY_FAMILY, DUMP, family, more, states, &[0; 48]),
+            MsgFlags::empty(),
+        )?;
         let mut buffer = vec![0u8; 64 * 1024];
         'dump: loop {
             let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
@@ -212,7 +251,7 @@ fn list(more: u8) -> io::Result<Vec<Connection>> {
 pub fn destroy(connection: &Connection) -> io::Result<()> {
     const ACKNOWLEDGE: u16 = 4;
     let socket = open()?;
-    let request = request(SOCK_DESTROY, ACKNOWLEDGE, connection.family, 0, &connection.id);
+    let request = request(SOCK_DESTROY, ACKNOWLEDGE, connection.family, 0, OPEN, &connection.id);
     send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
     let mut buffer = [0u8; 4096];
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
@@ -295,6 +334,17 @@ mod tests {
         assert!(near.inode != 0 && near.cookie() != 0 && !near.leads_elsewhere());
         assert_eq!(seen.iter().filter(|c| c.cookie() == near.cookie()).count(), 1);
         assert!(connections().unwrap().iter().all(|c| c.moved.is_none()));
+    }
+
+    #[test]
+    fn what_waits_for_connections_is_listed_with_its_address_and_owner() {
+        let four = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = four.local_addr().unwrap().port();
+        let own: Vec<_> =
+            listeners().unwrap().into_iter().filter(|l| l.port == port && l.address.is_loopback()).collect();
+        let uid = rustix::process::getuid().as_raw();
+        assert!(own.iter().any(|l| l.address == four.local_addr().unwrap().ip() && l.uid == uid && l.inode != 0));
+        assert!(connections().unwrap().iter().all(|c| c.listener().is_none()));
     }
 
     proptest! {

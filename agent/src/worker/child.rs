@@ -3,10 +3,13 @@
 use super::job::{Answer, Job};
 use super::launcher::LAST_GOOD;
 use super::privilege::Privilege;
-use super::vouch;
+use super::{jupyter, vouch};
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
-use crate::idle::observe::sense;
+use crate::idle::model::{Seen, Source};
+use crate::idle::observe::hub;
+use crate::idle::observe::jupyter::ask;
+use crate::idle::observe::sense::{self, Humans, Sense};
 use crate::pool::act as pool;
 use crate::scale_set::{act as scale_set, log_ins};
 use crate::share::act as share;
@@ -66,6 +69,12 @@ pub fn run(config: &Path) -> Result<(), String> {
             Ok(()) => Answer::Done,
             Err(failure) => Answer::Failed(failure),
         },
+        Ok(_) if let Job::Sense { sense: Sense::Jupyter, humans } = &job => {
+            Answer::Sensed(jupyter::look(humans, own, config))
+        }
+        Ok(settings) if let Job::Sense { sense: Sense::Hub, humans } = &job => {
+            Answer::Sensed([(Source::Hub, ask_hub(&settings, humans, parent))].into())
+        }
         Ok(settings) => perform(&job, &settings, root),
         Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
     };
@@ -105,6 +114,19 @@ fn fetch(settings: &Settings, own: (u32, u32)) -> Result<(), Failure> {
         Some((share, Some(Credentials::KeyVault(vault)))) => crate::share::fetch::fetch(share, vault, own),
         _ => Err(Failure::said(Attempt::Vault, "the configuration names no vault")),
     }
+}
+
+/// Asks JupyterHub, as nobody, once the token is read.
+fn ask_hub(settings: &Settings, humans: &Humans, parent: i32) -> Seen {
+    let Some(hub) = &settings.idle.jupyterhub else { return Seen::Absent };
+    let token = match hub::token(&hub.token_file) {
+        Ok(token) => token,
+        Err(why) => return Seen::Unreadable(why),
+    };
+    if let Err(e) = process::become_user(NOBODY, NOGROUP, &[], parent) {
+        return Seen::Unreadable(format!("privileges could not be given up: {e}"));
+    }
+    hub::look(hub, &token, humans)
 }
 
 /// Writes the metrics where the settings in force say, as the owner of the directory and with no capability.
@@ -283,6 +305,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         Job::Examine { what } => {
             examine(what, settings.share.as_ref(), &settings.workspace.directory).map(Answer::Examined)
         }
+        Job::Jupyter { person } => Ok(Answer::Jupyter(ask::user(Path::new("/proc"), person.uid()))),
         Job::Sense { sense, humans } => Ok(Answer::Sensed(sense::look(*sense, &settings.idle, humans))),
         Job::Row { row, present, before, sweep } => {
             let owners = configured()?.kind() != Kind::Smb;

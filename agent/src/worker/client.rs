@@ -214,7 +214,9 @@ fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
 fn attempt_of(job: &Job) -> Attempt {
     match job {
         Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } => Attempt::Worker,
-        Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } | Job::Survey { .. } => Attempt::Worker,
+        Job::Link { .. } | Job::ScaleSet(_) | Job::Sense { .. } | Job::Jupyter { .. } | Job::Survey { .. } => {
+            Attempt::Worker
+        }
         Job::Textfile { .. } | Job::Tell { .. } | Job::LogIns { .. } => Attempt::Worker,
         Job::Reach { .. } => Attempt::Connect,
         Job::LayGuard => Attempt::Guard,

@@ -1,6 +1,7 @@
 //! The fixed list of jobs, what each may do, and its deadline.
 
 use crate::idle::model::{Seen, Source};
+use crate::idle::observe::jupyter::{self, OfUser};
 use crate::idle::observe::sense::{Humans, Sense};
 use crate::pool::model::{Gathered, Row};
 use crate::scale_set;
@@ -199,6 +200,12 @@ pub enum Job {
         /// Whose use counts.
         humans: Humans,
     },
+    /// Ask a user's own Jupyter servers. Whoever looks at everybody's starts it (`worker::jupyter`); the launcher starts
+    /// no such worker.
+    Jupyter {
+        /// Whose; the home is not looked at.
+        person: Person,
+    },
     /// Write this VM's row for the others of the pool.
     Row {
         /// The row, without its marks.
@@ -270,6 +277,7 @@ impl Job {
             Job::Examine { .. } => "doctor".to_owned(),
             Job::ScaleSet(ask) => format!("scale-set:{}", ask.name()),
             Job::Sense { sense, .. } => format!("sense:{}", sense.name()),
+            Job::Jupyter { person } => format!("jupyter:{}", person.uid()),
             Job::Row { .. } => "row".to_owned(),
             Job::Rows => "rows".to_owned(),
             Job::Textfile { .. } => "textfile".to_owned(),
@@ -326,6 +334,7 @@ impl Job {
             Job::Examine { .. } => c"dsvm:doctor",
             Job::ScaleSet(_) => c"dsvm:azure",
             Job::Sense { .. } => c"dsvm:sense",
+            Job::Jupyter { .. } => c"dsvm:jupyter",
             Job::Row { .. } | Job::Rows => c"dsvm:pool",
             Job::Textfile { .. } => c"dsvm:textfile",
             Job::Tell { .. } => c"dsvm:tell",
@@ -362,21 +371,22 @@ impl Job {
             Job::Detach { .. } | Job::HideAll | Job::TakeDown { .. } | Job::UnmountRoot => 60,
             Job::ScaleSet(ask) => ask.deadline().as_secs(),
             Job::Sense { sense, .. } => sense.deadline().as_secs(),
+            Job::Jupyter { .. } => jupyter::USER.as_secs(),
             // Reading ends by itself some time before that.
             Job::Row { .. } | Job::Rows => 20,
         })
     }
 
-    /// Whether it is only for somebody at a terminal: the main process has no business with it.
+    /// Whether it is only for somebody at a terminal, or for another worker: the main process has no business with it.
     pub fn is_by_hand(&self) -> bool {
-        matches!(self, Job::Ledger { .. } | Job::Import { .. })
+        matches!(self, Job::Ledger { .. } | Job::Import { .. } | Job::Jupyter { .. })
     }
 
     /// Whether the worker reads the settings in force first.
     pub fn needs_settings(&self) -> bool {
         match self {
             Job::Identity { .. } | Job::KeepSettings | Job::Accounts { .. } | Job::Reach { .. } | Job::Probe => false,
-            Job::UnmountRoot | Job::Heal { .. } | Job::Tell { .. } | Job::LogIns { .. } => false,
+            Job::UnmountRoot | Job::Heal { .. } | Job::Tell { .. } | Job::LogIns { .. } | Job::Jupyter { .. } => false,
             Job::Examine { what } => matches!(what, Examine::Key | Examine::Trial { .. }),
             _ => true,
         }
@@ -456,6 +466,8 @@ pub enum Answer {
     Imported(Outcome),
     /// What was seen of each source.
     Sensed(BTreeMap<Source, Seen>),
+    /// What one user's Jupyter servers said.
+    Jupyter(OfUser),
     /// What of a user's files is on this VM only.
     Surveyed(Surveyed),
     /// What came of a rescue.

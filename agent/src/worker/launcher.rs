@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// So many workers at once, stuck ones not counted: eight for the share and its users, one for each thing that is asked
 /// of Azure, of which one waits there for news all the time, and those that look for use of the VM.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 18;
 /// So many messages of the brain's are taken in one turn.
 const AT_A_TURN: usize = 64;
 /// A killed worker that is still there after this is stuck.

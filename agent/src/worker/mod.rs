@@ -12,6 +12,7 @@
 pub mod child;
 pub mod client;
 pub mod job;
+mod jupyter;
 pub mod launcher;
 pub mod privilege;
 pub mod spawn;

@@ -38,7 +38,12 @@ impl Job {
                 Sense::Programs => Privilege::Root(CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH),
                 // debugfs is root's: being root is enough.
                 Sense::Unsaved => Privilege::Root(CapabilitySet::empty()),
+                // It becomes nobody once it has read the token; of processes that it starts, each becomes one user.
+                Sense::Hub | Sense::Jupyter => {
+                    Privilege::Root(CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP)
+                }
             },
+            Job::Jupyter { person } => Privilege::User(person.clone()),
             // Searching directories that are root's alone, and reading root's files, needs no more than being root.
             Job::LayGuard
             | Job::MountPoints { .. }

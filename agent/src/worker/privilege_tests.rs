@@ -1,4 +1,5 @@
 use super::*;
+use crate::idle::observe::sense::Humans;
 
 #[test]
 fn a_home_is_entered_as_its_user_only() {
@@ -31,5 +32,21 @@ fn what_loads_libraries_or_resolves_names_has_no_privilege() {
     let place = Job::ScaleSet(Box::new(crate::scale_set::act::Ask::Place));
     for job in [Job::Accounts { from: 1, to: 2, names: vec![] }, Job::Reach { host: "h".into(), port: 445 }, place] {
         assert_eq!(job.privilege(), Privilege::Nobody);
+    }
+}
+
+#[test]
+fn a_users_servers_are_asked_as_that_user_and_the_hub_by_nobody() {
+    let person = Person::new(1001, 1001, vec![], "/".into()).unwrap();
+    let job = Job::Jupyter { person: person.clone() };
+    assert_eq!(job.privilege(), Privilege::User(person));
+    assert!(job.is_by_hand(), "the main process has no business with it");
+    // Whoever reads the token, or starts those who ask, can become somebody else and nothing more.
+    let become_another = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP;
+    for sense in [Sense::Jupyter, Sense::Hub] {
+        let humans = Humans { from: 1000, to: 60000, others: vec![] };
+        let job = Job::Sense { sense, humans };
+        assert_eq!(job.privilege(), Privilege::Root(become_another));
+        assert!(job.only_looks() && !job.is_by_hand());
     }
 }

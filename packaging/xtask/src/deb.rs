@@ -28,6 +28,8 @@ const STAGED: &[(&str, &str)] = &[
     ("packaging/pam/dsvm-agent", "pam-configs/dsvm-agent"),
     ("packaging/profile/dsvm-agent.sh", "profile.d/dsvm-agent.sh"),
     ("packaging/jupyter/dsvm_agent_hub.py", "jupyter/dsvm_agent_hub.py"),
+    ("packaging/jupyter/dsvm_agent_service.py", "jupyter/dsvm_agent_service.py"),
+    ("packaging/jupyter/jupyterhub.toml", "jupyter/jupyterhub.toml"),
     ("packaging/jupyter/jupyterhub_config.py", "jupyter/jupyterhub_config.py"),
     ("packaging/deb/agent.toml", "agent.toml"),
     ("CHANGELOG.md", "NEWS.md"),

@@ -72,7 +72,18 @@ impl Sandbox {
             eprintln!("SKIPPED: this needs root, for namespaces: {name}");
             return None;
         }
-        Some(Self::make(name, None))
+        Some(Self::make(name, None, None))
+    }
+
+    /// The same with a directory of this machine's at `/run/tools`, which cannot be written in there.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub fn with_tools(name: &str, tools: &Path) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Self::new(name);
+        }
+        Some(Self::make(name, None, Some(tools)))
     }
 
     /// Another machine with the same share. To be called before an agent runs on this one, whose mounts it would get.
@@ -80,10 +91,10 @@ impl Sandbox {
     /// # Panics
     /// It cannot be made.
     pub fn another(&self, name: &str) -> Self {
-        Self::make(name, Some(self))
+        Self::make(name, Some(self), None)
     }
 
-    fn make(name: &str, with_share_of: Option<&Self>) -> Self {
+    fn make(name: &str, with_share_of: Option<&Self>, tools: Option<&Path>) -> Self {
         let mut command = match with_share_of {
             None => Command::new("unshare"),
             Some(other) => {
@@ -99,6 +110,7 @@ impl Sandbox {
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "--mount-proc"]);
         command.args(["--propagation", "private", "--", "bash", "-c", SETUP, "setup"]).arg(program).arg(name);
         command.arg(if with_share_of.is_some() { "shared" } else { "alone" });
+        command.arg(tools.unwrap_or(Path::new("")));
         // Its standard input ends with this process, however that ends, and then so does the machine.
         let mut outer = clean(&mut command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare runs");
         let mut line = String::new();

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Makes a machine out of private namespaces: with its own /etc, users, homes and share. Runs as the first process in
 # them, and then waits, collecting orphans, until its standard input ends. $1 is the program under test, $2 the machine's
-# name, $3 says whether a share is there already that another machine made.
+# name, $3 says whether a share is there already that another machine made, $4 is a directory that is seen at /run/tools, or
+# empty.
 set -eu
 tmpfs() { mount -t tmpfs -o "mode=${2:-0755}" tmpfs "$1"; }
 
@@ -14,6 +15,12 @@ mkdir -p /run/bin /run/aside/etc /run/aside/share
 touch /run/bin/dsvm-agent
 mount --no-canonicalize --bind /proc/self/fd/9 /run/bin/dsvm-agent
 exec 9<&-
+# What tests bring along, which is not the machine's.
+if [ -n "$4" ]; then
+    mkdir /run/tools
+    mount --bind "$4" /run/tools
+    mount -o remount,bind,ro /run/tools
+fi
 cp -a /etc/alternatives /etc/ld.so.cache /etc/ld.so.conf /etc/ld.so.conf.d /run/aside/etc/ 2>/dev/null || true
 if [ "$3" = shared ]; then
     mount --bind /srv/share /run/aside/share

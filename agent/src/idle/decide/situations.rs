@@ -1,6 +1,7 @@
 //! Hours as people spend them, and how they must be judged: by us, with the source and the user that must be named, and
 //! beside it how the rules of others judge the same hours.
 
+mod jupyter;
 mod peers;
 
 use super::*;
@@ -46,6 +47,8 @@ struct World {
     /// The age of a program that waits for another machine.
     waiting: Option<f64>,
     kernel: Option<Kernel>,
+    /// The Jupyter server does not answer.
+    mute: bool,
     inhibited: bool,
     kept_until: Option<f64>,
     stopped: f64,
@@ -82,6 +85,7 @@ impl World {
             network: 0.0,
             waiting: None,
             kernel: None,
+            mute: false,
             inhibited: false,
             kept_until: None,
             stopped: 0.0,
@@ -122,7 +126,7 @@ impl World {
     /// What our looks see: some with every sample, some once in a window or when somebody wants to know.
     fn seen(&self, all: bool) -> BTreeMap<Source, Seen> {
         let counter = |id: &str, who, value| Counter { id: id.to_owned(), who, value, ..Counter::default() };
-        let level = |value, until| Level { who: Some(ALICE), value, until, what: None };
+        let level = |value, until| Level { who: Some(ALICE), value, until, ..Level::default() };
         let levels = |value: Option<f64>| Seen::Levels(value.map(|v| level(v, None)).into_iter().collect());
         let no_proc = || Seen::Unreadable("the process table hides other users' processes".to_owned());
         let agents = Counter { system: true, ..counter("s999", Some(999), self.system_cpu) };
@@ -142,12 +146,11 @@ impl World {
         if all {
             let connection = self.copying.then(|| counter("t7", Some(ALICE), self.copied));
             let inhibitor = || if self.inhibited { Some(1.0) } else { None };
-            let kernel = |k: Kernel| levels(k.computes.then_some(1.0));
+            seen.extend(jupyter::seen(self));
             seen.extend([
                 (Source::Remote, Seen::Counters(connection.into_iter().collect())),
                 (Source::Network, Seen::Counters(vec![counter("t9", Some(ALICE), self.network)])),
                 (Source::Program, levels(self.waiting)),
-                (Source::Kernel, self.kernel.map_or(Seen::Absent, kernel)),
                 (Source::Kernels, levels(self.kernel.map(|_| 1.0))),
                 (Source::Unsaved, Seen::Levels(Vec::new())),
                 (Source::Stopped, levels((self.stopped > 0.0).then_some(self.stopped))),
@@ -200,7 +203,8 @@ const USED: &[(f64, f64)] = &[(FROM, TO)];
 
 fn situations() -> Vec<Situation> {
     let one = |name, used, expected, script| Situation { name, used, script, expected };
-    vec![
+    let mut all = jupyter::situations();
+    all.extend([
         one("training in tmux after log-out", USED, busy(Source::Cpu), |w| {
             w.lingers = w.is(FROM, TO);
             w.compute(if w.lingers { 1.9 } else { 0.0 });
@@ -253,11 +257,6 @@ fn situations() -> Vec<Situation> {
             let used = w.container.get_or_insert(0.0);
             *used += if (FROM..TO).contains(&w.at) { STEP } else { 0.0 };
         }),
-        one("a cell that waits for long and prints nothing, no tab", USED, busy(Source::Kernel), |w| {
-            let last_activity = w.kernel.map_or(w.wall, |k| k.last_activity);
-            let computes = w.is(FROM, TO);
-            w.kernel = (w.at >= FROM).then_some(Kernel { computes, last_activity, has_tab: false });
-        }),
         one(
             "a keep, then its end",
             USED,
@@ -304,11 +303,6 @@ fn situations() -> Vec<Situation> {
                 w.key();
             }
         }),
-        one("a kernel that rests, its tab open", &[(FROM, HOUR)], told(END, Verdict::Idle), |w| {
-            let computes = w.is(FROM, HOUR);
-            let last_activity = if computes { w.wall } else { w.kernel.map_or(w.wall, |k| k.last_activity) };
-            w.kernel = (w.at >= FROM).then_some(Kernel { computes, last_activity, has_tab: true });
-        }),
         one("agents of the system at 60 % of a core", &[], told(END, Verdict::Idle), |w| w.system_cpu += 0.6 * STEP),
         one(
             "a stopped job",
@@ -341,7 +335,8 @@ fn situations() -> Vec<Situation> {
                 w.readable = w.at < FROM;
             },
         ),
-    ]
+    ]);
+    all
 }
 
 /// What a rule made of a situation.

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod jupyter;
+
 fn settings() -> Idle {
     Idle { boot_grace: Duration::from_secs(600), ..Idle::default() }
 }
@@ -183,7 +185,7 @@ fn memory_stretches_the_quiet_time_of_its_owner() {
 #[test]
 fn a_keep_holds_until_its_end_and_is_announced_before() {
     let mut vm = Vm::new();
-    let keep = Level { who: Some(1001), value: 1.0, until: Some(20_000.0), what: None };
+    let keep = Level { who: Some(1001), value: 1.0, until: Some(20_000.0), ..Level::default() };
     vm.seen.insert(Source::Keep, Seen::Levels(vec![keep]));
     let kept = vm.pass(18_000.0);
     assert_eq!((kept.verdict, kept.idle_at, kept.leave), (Verdict::Kept, Some(20_000.0), Leave::No));

@@ -42,7 +42,7 @@ pub fn look(roots: &Roots, counts: &dyn Fn(u32) -> bool) -> Seen {
             *jobs.entry(meta.uid()).or_default() += f64::from(count);
         }
     }
-    let level = |(uid, value): (u32, f64)| Level { who: Some(uid), value, until: None, what: None };
+    let level = |(uid, value): (u32, f64)| Level { who: Some(uid), value, ..Level::default() };
     Seen::Levels(jobs.into_iter().filter(|(_, count)| *count > 0.0).map(level).collect())
 }
 

@@ -116,7 +116,7 @@ fn seen(told: &Told, roots: &Roots, counts: &dyn Fn(u32) -> bool) -> (Seen, Seen
     for (pid, bytes) in &told.memory {
         *memory.entry(whose(*pid)).or_default() += *bytes as f64;
     }
-    let level = |who, value| Level { who, value, until: None, what: None };
+    let level = |who, value| Level { who, value, ..Level::default() };
     (
         Seen::Levels(computing.into_iter().map(|(who, percent)| level(who, f64::from(percent))).collect()),
         Seen::Levels(memory.into_iter().map(|(who, bytes)| level(who, bytes)).collect()),

@@ -52,7 +52,7 @@ fn parse(text: &[u8], counts: &dyn Fn(u32) -> bool) -> Seen {
     });
     let level = |(_, who, why, _, uid, _): Inhibitor| {
         let text = if why.is_empty() { who } else { format!("{why} ({who})") };
-        Level { who: Some(uid), value: 1.0, until: None, what: Some(text.chars().take(LONGEST).collect()) }
+        Level { who: Some(uid), value: 1.0, what: Some(text.chars().take(LONGEST).collect()), ..Level::default() }
     };
     Seen::Levels(holds.map(level).collect())
 }

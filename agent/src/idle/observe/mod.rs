@@ -6,7 +6,9 @@
 pub mod cpu;
 pub mod due;
 pub mod gpu;
+pub mod hub;
 pub mod inhibitors;
+pub mod jupyter;
 pub mod maintenance;
 pub mod process;
 pub mod programs;

@@ -122,7 +122,7 @@ pub fn stopped(processes: &[Process]) -> Seen {
 }
 
 fn level(uid: u32, value: f64, what: Option<String>) -> Level {
-    Level { who: Some(uid), value, until: None, what }
+    Level { who: Some(uid), value, what, ..Level::default() }
 }
 
 #[cfg(test)]

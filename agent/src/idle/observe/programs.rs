@@ -144,7 +144,7 @@ fn is_kernel(holder: &Holder) -> bool {
 fn kernels(holders: &[Holder]) -> Seen {
     let mut count: BTreeMap<u32, f64> = BTreeMap::new();
     holders.iter().filter(|h| is_kernel(h)).for_each(|h| *count.entry(h.process.uid).or_default() += 1.0);
-    let level = |(uid, value): (u32, f64)| Level { who: Some(uid), value, until: None, what: None };
+    let level = |(uid, value): (u32, f64)| Level { who: Some(uid), value, ..Level::default() };
     Seen::Levels(count.into_iter().map(level).collect())
 }
 
@@ -154,8 +154,8 @@ fn waiting(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
     let level = |h: &Holder| Level {
         who: Some(h.process.uid),
         value: (now - h.process.started as f64 / TICKS).max(0.0),
-        until: None,
         what: Some(if h.line.is_empty() { h.process.name.clone() } else { h.line.chars().take(80).collect() }),
+        ..Level::default()
     };
     Seen::Levels(waits.map(level).collect())
 }

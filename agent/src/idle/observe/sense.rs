@@ -1,7 +1,7 @@
 //! What only a worker looks at, since it may block: a bus, a server, a driver, a command line of a user's. Each look is
 //! one job with a deadline; what does not come back in time cannot be told, and that is never taken for quiet.
 
-use super::{Roots, due, gpu, inhibitors, programs, unsaved};
+use super::{Roots, due, gpu, inhibitors, jupyter, programs, unsaved};
 use crate::config::settings::Idle as Settings;
 use crate::idle::model::{Seen, Source};
 use crate::sys::{clock, mountinfo, sockets};
@@ -27,6 +27,10 @@ pub enum Sense {
     Unsaved,
     /// GPUs.
     Gpu,
+    /// Users' Jupyter servers. Nobody who looks may become anybody: see `worker::jupyter`.
+    Jupyter,
+    /// JupyterHub. Whoever looks must have its token first: see [`super::hub`].
+    Hub,
 }
 
 /// Whose use counts, as data for a worker.
@@ -49,7 +53,8 @@ impl Humans {
 
 impl Sense {
     /// All of them.
-    pub const ALL: [Sense; 4] = [Sense::Inhibitors, Sense::Programs, Sense::Unsaved, Sense::Gpu];
+    pub const ALL: [Sense; 6] =
+        [Sense::Inhibitors, Sense::Programs, Sense::Unsaved, Sense::Gpu, Sense::Jupyter, Sense::Hub];
 
     /// Its name, for whoever lists processes: letters only.
     pub fn name(self) -> &'static str {
@@ -58,6 +63,8 @@ impl Sense {
             Sense::Programs => "programs",
             Sense::Unsaved => "unsaved",
             Sense::Gpu => "gpu",
+            Sense::Jupyter => "jupyter",
+            Sense::Hub => "hub",
         }
     }
 
@@ -68,13 +75,16 @@ impl Sense {
             Sense::Programs => &[Source::Remote, Source::Network, Source::Program, Source::Kernels, Source::Due],
             Sense::Unsaved => &[Source::Unsaved],
             Sense::Gpu => &[Source::Gpu, Source::GpuMemory],
+            Sense::Jupyter => &[Source::Kernel, Source::Notebook],
+            Sense::Hub => &[Source::Hub],
         }
     }
 
     /// Whether there is anything to look at by these settings.
-    pub fn is_wanted(self, _settings: &Settings) -> bool {
+    pub fn is_wanted(self, settings: &Settings) -> bool {
         match self {
-            Sense::Inhibitors | Sense::Programs | Sense::Unsaved | Sense::Gpu => true,
+            Sense::Inhibitors | Sense::Programs | Sense::Unsaved | Sense::Gpu | Sense::Jupyter => true,
+            Sense::Hub => settings.jupyterhub.is_some(),
         }
     }
 
@@ -84,6 +94,10 @@ impl Sense {
             Sense::Inhibitors | Sense::Unsaved => Duration::from_secs(10),
             // Loading a driver's library and waking its GPU up takes seconds.
             Sense::Programs | Sense::Gpu => Duration::from_secs(20),
+            // Some users after others.
+            Sense::Jupyter => jupyter::EVERYBODY,
+            // Some pages, the last of which may be the one that does not come.
+            Sense::Hub => Duration::from_secs(30),
         }
     }
 }
@@ -100,6 +114,10 @@ pub fn look(sense: Sense, settings: &Settings, humans: &Humans) -> BTreeMap<Sour
             let mut seen = programs::look(&roots, &counts, launcher, sockets::traffic(), now);
             seen.insert(Source::Due, due::look(&roots, &counts));
             seen
+        }
+        // They are looked at by whoever can: here it cannot be told.
+        Sense::Jupyter | Sense::Hub => {
+            sense.sources().iter().map(|s| (*s, Seen::Unreadable("nobody asked".to_owned()))).collect()
         }
         Sense::Gpu => gpu::look(&roots, &counts, settings.tuning.window),
         Sense::Unsaved => {

@@ -7,8 +7,10 @@
 //! Headers and bodies are zeroed when they are dropped. The library's own buffers are not: a worker hides itself from
 //! debuggers and core dumps, has no swap, and ends after its one job.
 
+mod known;
 mod url;
 
+pub use known::send_to_known;
 pub use url::{Url, UrlMistake, encode};
 
 use std::io::Read;
@@ -211,6 +213,11 @@ impl Error {
 /// No answer, and why. A status that says failure is an answer.
 pub fn send(request: &Request, roots: &Path) -> Result<Response, Error> {
     let tls = if request.url.is_https() { Some(trusted(roots)?) } else { None };
+    run(request, &config(request, tls).new_agent())
+}
+
+/// How a request is sent, whoever gets it.
+fn config(request: &Request, tls: Option<TlsConfig>) -> ureq::config::Config {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -222,11 +229,13 @@ pub fn send(request: &Request, roots: &Path) -> Result<Response, Error> {
         .timeout_global(Some(request.deadline))
         .timeout_connect(Some(CONNECT.min(request.deadline)))
         .timeout_per_read(Some(request.silence));
-    let config = match tls {
-        Some(tls) => config.tls_config(tls),
-        None => config,
-    };
-    let agent = config.build().new_agent();
+    match tls {
+        Some(tls) => config.tls_config(tls).build(),
+        None => config.build(),
+    }
+}
+
+fn run(request: &Request, agent: &ureq::Agent) -> Result<Response, Error> {
     let mut head = ureq::http::Request::builder().method(request.method.name()).uri(request.url.uri());
     for (name, value) in &request.headers {
         let garbled = |_| failed(request, "a header's value has characters that none may have");
