@@ -274,7 +274,8 @@ impl Record {
 
     /// Whether the home was looked at and answers.
     pub fn has_home(&self) -> bool {
-        let answered = |p: &Problem| p.code != super::decide::HOME_SILENT;
+        use super::decide::{ACCOUNT_UNCONFIRMED, HOME_SILENT};
+        let answered = |p: &Problem| ![ACCOUNT_UNCONFIRMED, HOME_SILENT].contains(&p.code.as_str());
         let trouble = self.troubles.get(&Topic::Link).and_then(|t| t.problem.as_ref());
         trouble.map_or(self.linked.is_some(), answered)
     }

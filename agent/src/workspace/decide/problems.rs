@@ -17,6 +17,8 @@ pub const UID_DIFFERS: &str = "workspace.uid-differs";
 
 /// The code of the problem that a name is nobody's any more.
 pub const NAME_RETIRED: &str = "workspace.name-retired";
+/// The code of an account that the name services do not confirm.
+pub const ACCOUNT_UNCONFIRMED: &str = "workspace.account-unconfirmed";
 /// The code of a home that does not answer.
 pub const HOME_SILENT: &str = "workspace.home-silent";
 
@@ -25,7 +27,11 @@ pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Proble
     let mut out: Vec<Problem> = memory.refused.clone();
     let there = mounted.by_directory();
     for record in memory.users.values() {
-        out.extend(record.troubles.values().filter_map(|t| t.problem.clone()));
+        let mut own: Vec<Problem> = record.troubles.values().filter_map(|t| t.problem.clone()).collect();
+        // Link, directory and mount may all wait for the same word of the name services: it is one problem.
+        let mut said = false;
+        own.retain(|p| p.code != ACCOUNT_UNCONFIRMED || !std::mem::replace(&mut said, true));
+        out.append(&mut own);
         let mount = there.get(Path::new(&record.directory)).copied();
         out.extend(mount.filter(|m| m.is_removed()).map(|_| removed(&record.account.name)));
         let differences = mount.map(|m| mount_differences(share, record, m)).unwrap_or_default();
@@ -64,13 +70,29 @@ pub(super) fn unwritable(name: &str) -> Problem {
 
 /// What a failed step means for one user.
 pub fn failed(name: &str, failure: &Failure) -> Problem {
+    if failure.attempt == Attempt::Account {
+        return unconfirmed(name, failure);
+    }
     let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.words());
     Problem::new("workspace.not-mounted", summary, "It is tried again by itself. If it lasts: sudo dsvm-agent doctor")
         .about(name)
 }
 
-/// A home that does not answer.
+/// An account that the name services do not confirm: nothing is known of the home or the share, neither was touched.
+fn unconfirmed(name: &str, failure: &Failure) -> Problem {
+    let summary = format!(
+        "The account of {name} cannot be confirmed: {}. Nothing is done in their name until it is; what is mounted stays.",
+        failure.words()
+    );
+    let remedy = format!("Check the name services: getent passwd {name}. It is tried again by itself.");
+    Problem::new(ACCOUNT_UNCONFIRMED, summary, remedy).about(name)
+}
+
+/// What it means that nothing came of a look into a home: mostly that it does not answer.
 pub fn home_silent(name: &str, failure: &Failure) -> Problem {
+    if failure.attempt == Attempt::Account {
+        return unconfirmed(name, failure);
+    }
     let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.words());
     Problem::new(HOME_SILENT, summary, "Check the file system that the home is on. It is tried again by itself.")
         .about(name)

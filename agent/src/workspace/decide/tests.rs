@@ -125,6 +125,30 @@ fn without_lingering_whoever_is_here_is_served() {
 }
 
 #[test]
+fn name_services_that_do_not_answer_are_one_problem_and_not_the_homes() {
+    let mut memory = memory();
+    let alice = memory.users.get_mut("alice").unwrap();
+    let failure = Failure::said(Attempt::Account, "the name services: there is no answer within 5 s");
+    alice.link_failed(&failure, NOW, 0);
+    alice.directory(7, &Directory::Failed { failure: failure.clone() }, NOW, 0);
+    alice.mounted(Err(failure), NOW, 0);
+    assert!(!alice.has_home(), "it was not looked at");
+    let share = crate::config::settings::Share::smb_for_tests();
+    let problems = problems(&share, &Mounted::default(), &memory);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(
+        problems[0].summary,
+        "The account of alice cannot be confirmed: the name services: there is no answer within 5 s. Nothing is done in \
+         their name until it is; what is mounted stays."
+    );
+    assert_eq!(problems[0].code, "workspace.account-unconfirmed");
+    // Anything else that keeps a helper from coming back is about the home.
+    let alice = memory.users.get_mut("alice").unwrap();
+    alice.link_failed(&Failure::said(Attempt::Worker, "no answer in 10 s"), NOW, 0);
+    assert_eq!(alice.troubles[&Topic::Link].problem.as_ref().unwrap().code, "workspace.home-silent");
+}
+
+#[test]
 fn what_is_wrong_no_longer_is_forgotten() {
     let failure = || Err(Failure::call(Attempt::Attach, Errno::TIMEDOUT));
     let (workspace, none) = (Workspace::default(), Mounted::default());
