@@ -285,6 +285,11 @@ impl Record {
         self.linked.is_none() && self.troubles.get(&Topic::Link).is_some_and(|t| t.problem.is_none())
     }
 
+    /// Whether the home was looked for twice in vain: useradd(8) makes it a moment after the account, so once is no time.
+    pub fn is_homeless_for_now(&self) -> bool {
+        self.is_homeless() && self.troubles.get(&Topic::Link).is_some_and(|t| t.failures > 1)
+    }
+
     /// Something about this user changed on the share: their directory is looked at again, at once.
     pub fn recheck(&mut self, now: Duration) {
         (self.made, self.checked) = (None, None);

@@ -135,11 +135,10 @@ fn a_directory_must_be_a_mount_unless_it_is_meant_to_be_local() {
     assert!(vm.list("/srv/local").is_empty());
     // Then the file system comes.
     vm.sh("mount -t tmpfs late /srv/local").ok();
+    // Also what made people late is through when it says that the VM is ready.
     agent.wait_ready();
-    // The share is there before the directories on it are.
-    wait_for("everybody has a directory", SOON, || {
-        vm.exists("/srv/local/notebooks") && vm.list("/srv/local/notebooks") == ["ada", "grace"]
-    });
+    assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+    assert!(["ada", "grace"].iter().all(|name| vm.exists(&format!("/home/{name}/notebooks/remote"))));
     agent.stop();
 
     let Some(vm) = machine() else { return };
@@ -147,6 +146,22 @@ fn a_directory_must_be_a_mount_unless_it_is_meant_to_be_local() {
     vm.config(&text("[share.directory]\nlocal = true\n"));
     assert!(vm.run_once().success());
     assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+}
+
+#[test]
+fn an_account_without_a_home_keeps_no_image_waiting() {
+    let Some(vm) = machine() else { return };
+    vm.sh("useradd --no-create-home --shell /bin/bash edsger").ok();
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let counts = agent.status()["counts"].clone();
+    assert_eq!((&counts["users"], &counts["ready"], &counts["waiting"]), (&3.into(), &2.into(), &0.into()));
+    assert_eq!(vm.list(&format!("{SHARE}/notebooks")), ["ada", "edsger", "grace"]);
+    // The home comes with the first log-in.
+    vm.sh("mkdir /home/edsger; chown edsger: /home/edsger").ok();
+    vm.log_in("edsger").ok();
+    wait_for("he has his link", SOON, || vm.exists("/home/edsger/notebooks/remote"));
 }
 
 #[test]
