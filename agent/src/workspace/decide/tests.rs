@@ -1,8 +1,10 @@
 //! Tables and properties of what is decided for users.
 
 use super::*;
+use crate::problem::Problem;
 use crate::share::model::{Attempt, Failure, ShareState};
 use crate::sys::mountinfo::Mount;
+use crate::workspace::identities::Recorded;
 use crate::workspace::memory::Held;
 use crate::workspace::model::{Account, Directory, Link};
 use proptest::prelude::*;
@@ -267,6 +269,28 @@ fn what_root_may_not_make_its_user_makes_at_once_and_then_it_is_said() {
     // Everybody may make directories there: whose this one is, was looked at.
     answer(&mut memory, Directory::Foreign { uid: 1002, recorded: None });
     assert!(memory.users["alice"].is_foreign());
+}
+
+/// The two texts that a person with another number, or with their own directory in the link's place, was promised.
+#[test]
+fn the_promised_texts_are_read_as_they_were_promised() {
+    let recorded = Some(Recorded { since: "2026-03-02T08:00:00Z".to_owned(), node: "dsvmpool_3".to_owned() });
+    let said = |p: Problem| format!("{} {} {}", p.code, p.summary, p.remedy);
+    let foreign = Directory::Foreign { uid: 1002, recorded };
+    let differs = directory_problem(&account("carol", 1004), "notebooks/carol", &foreign).map(said);
+    assert_eq!(
+        differs.unwrap(),
+        "workspace.uid-differs carol is uid 1004 here; on the share, notebooks/carol belongs to uid 1002 (since 2026-03-02, \
+         dsvmpool_3). Not opened. Give carol uid 1002 on every VM, then start a fresh VM. Do not chown the share."
+    );
+    let own = Link::Directory { files: 3, bytes: 2 << 20, more: false };
+    let occupied = link_problem(&account("bob", 1002), "notebooks/remote", &own).map(said);
+    assert_eq!(
+        occupied.unwrap(),
+        "workspace.link-occupied ~/notebooks/remote is bob's own directory (3 files, 2 MiB), not the share. Nothing was \
+         touched; nothing in it is on the share. To copy it there, verified, and keep the original: sudo dsvm-agent \
+         workspace import bob"
+    );
 }
 
 #[test]
