@@ -22,12 +22,15 @@ const FORBIDDEN: &str =
 
 /// Wait until the share and the notebooks are there.
 ///
+/// `ready` is that the share is mounted, that every user whom the agent knows has their directory and their link, and that
+/// there is no problem. Who has no home yet is not waited for: their link is made at their first log-in.
+///
 /// Exits 0 as soon as they are, 1 when the time is up, 2 when you may not know, and 3 when the time is up and no agent
 /// runs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WaitArgs {
     /// What to wait for: that everything is `ready`, that the share is `mounted`, or that one user has their notebooks,
-    /// `user:NAME`.
+    /// `user:NAME`; somebody whose account was only just made needs the last.
     #[arg(long = "for", value_name = "WHAT", default_value = "ready")]
     pub goal: Goal,
     /// How long, such as `30s` or `5m`.
@@ -38,7 +41,7 @@ pub struct WaitArgs {
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Goal {
-    /// Everything is as it should be.
+    /// Everything is as it should be, and nobody waits for their notebooks.
     Ready,
     /// The share is mounted.
     Mounted,
@@ -117,7 +120,8 @@ fn progress(goal: &Goal, look: &Look, now: &Moment, seat: &Seat<'_>) -> Progress
     // What a dead agent left behind says nothing of now.
     let (Standing::Current, Ok(published)) = (standing(look, now), &look.published) else { return Progress::Missing };
     let met = match goal {
-        Goal::Ready => published.status.health == Health::Ready,
+        // A new user does not turn the VM's health; whoever goes on when it is ready counts on everybody's notebooks.
+        Goal::Ready => published.status.health == Health::Ready && published.status.counts.waiting == 0,
         Goal::Mounted => published.status.share.state == ShareState::Mounted,
         Goal::User(name) => {
             let own = look.own.iter().filter_map(|own| own.user.as_ref());
@@ -177,6 +181,12 @@ fn reasons(goal: &Goal, published: &Published, look: &Look) -> Vec<String> {
         None => published.status.clone(),
     };
     let mut lines = vec![sentence(&published.status)];
+    if *goal == Goal::Ready && status.health == Health::Ready {
+        lines[0] = match status.counts.waiting {
+            1 => "1 user has to wait still: sudo dsvm-agent status".to_owned(),
+            n => format!("{n} users have to wait still: sudo dsvm-agent status"),
+        };
+    }
     if let Goal::User(name) = goal {
         lines.extend(of_user(name, &status, published.full || look.own.is_some()));
     }

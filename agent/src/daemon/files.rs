@@ -129,6 +129,7 @@ mod tests {
     use crate::config::settings::{Settings, Share};
     use crate::share::model::{Attempt, Probe};
     use crate::sys::mountinfo;
+    use crate::worker::privilege::Privilege;
     use crate::workspace::decide::take_accounts;
     use crate::workspace::model::{Account, Link};
     use crate::workspace::rescue::Surveyed;
@@ -202,6 +203,36 @@ mod tests {
         let decision = decide(&mut engine, &[], at(1100));
         assert_eq!(begun(&mut engine, &decision, at(5000)).len(), 1, "alice was there at that moment");
         assert!(begun(&mut engine, &decision, at(90_000)).is_empty());
+    }
+
+    /// userdel(8) and usermod(8) refuse while a process runs as the user.
+    #[test]
+    fn nobody_works_as_a_user_who_is_away_and_in_order() {
+        let (mut engine, _) = engine(at(1000));
+        engine.users.users.values_mut().for_each(|r| (r.point, r.made) = (Some(5), Some(6)));
+        let works_as = |job: &Job, uid: u32| matches!(job.privilege(), Privilege::User(p) if p.uid() == uid);
+        let (mut as_alice, mut as_bob) = (0, 0);
+        // Bob is there in the first minute and then never again; alice all day long.
+        for minute in 0..24 * 60 {
+            let now = at(2000 + 60 * minute);
+            let here: &[u32] = if minute == 0 { &[1001, 1002] } else { &[1001] };
+            engine.share.probed(Ok(Probe { ms: 1.0, bytes_total: 1, bytes_free: 1, stalled: 0 }), now);
+            let decision = decide(&mut engine, here, now);
+            let steps = decision.steps.iter().filter_map(|step| engine.job(step, &(1000..=60000), true));
+            let mut jobs: Vec<Job> = steps.collect();
+            jobs.extend(begun(&mut engine, &decision, now));
+            for job in &jobs {
+                if let Job::Link { .. } = job {
+                    engine.absorb(1, job, Ok(Answer::Link(Link::Right { made: false })), false, now);
+                }
+            }
+            as_alice += jobs.iter().filter(|job| works_as(job, 1001)).count();
+            let bobs = jobs.iter().filter(|job| works_as(job, 1002)).count();
+            // What he did last is looked at once more.
+            assert!(bobs == 0 || minute <= 10, "minute {minute}: {jobs:?}");
+            as_bob += bobs;
+        }
+        assert!(as_bob <= 3 && as_alice > 200, "his {as_bob}, hers {as_alice}");
     }
 
     #[test]

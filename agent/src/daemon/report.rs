@@ -79,6 +79,7 @@ pub fn status(engine: &Engine, decision: &Decision, since: &Since, identity: &Id
         ready: count(UserState::Ready),
         problems: count(UserState::Problem),
         present: present.count() as u64,
+        waiting: engine.users.users.values().zip(&users).filter(|(r, u)| is_waiting(engine, r, u)).count() as u64,
     };
     let share = share(engine, decision, pass);
     let unconfigured = engine.settings.share.is_none() && engine.mistake.is_none();
@@ -163,6 +164,13 @@ fn user(engine: &Engine, decision: &Decision, record: &Record, mounted: bool, no
         link: record.account.home.join(&engine.settings.workspace.link).display().to_string(),
         last_time: engine.last_time(record, now),
     }
+}
+
+/// Whether something is being done for a user who is not ready. There is nothing to do for one without a home, whose
+/// directory is there.
+fn is_waiting(engine: &Engine, record: &Record, row: &UserView) -> bool {
+    let for_a_home = record.is_homeless_for_now() && record.made.is_some() && record.made == engine.share.root_id;
+    row.state == UserState::Pending && !for_a_home
 }
 
 /// What one person is told of themselves.

@@ -141,6 +141,10 @@ problems! {
     "workspace.users-unknown":
         "The name services do not say who the VM's users are. Users who were known before stay served.";
         "Check the name services: getent passwd";
+    "workspace.account-unconfirmed":
+        "The name services do not confirm who a user is: they do not answer, or say otherwise than before. Nothing is done in \
+         the user's name until they do; what is mounted for them stays.";
+        "Check the name services: getent passwd NAME. It is tried again by itself.";
     "workspace.name":
         "A user's name is too long, or not text, to be written as a directory's name on the share.";
         "Rename the account, or list it in [workspace] exclude.";

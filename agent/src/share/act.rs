@@ -192,12 +192,13 @@ pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<(), Failure>
     let alone = share.kind() == Kind::Smb && !has_users(share)?;
     // Read before they are used: should they change in between, that shows as a change.
     let keys = if alone { obtain(share)? } else { None };
+    let note = keys.map(|keys| super::repair::note(&keys));
     let tree = match &share.source {
         Source::Directory(path) => clone_source(share, path)?,
         _ => network(share, For::Agent, None, address, Attempt::Mount)?,
     };
-    if let Some(keys) = keys {
-        super::repair::note(&keys)?;
+    if let Some(note) = note {
+        super::repair::keep(&note)?;
     }
     mount::attach(&tree, &target).map_err(|e| Failure::mount(Attempt::Mount, e))
 }
@@ -265,15 +266,17 @@ pub(super) fn network(
     // Why a server refuses stands in the kernel's log alone.
     let log = crate::sys::kmsg::Log::from_now();
     let attributes = if whom == For::Agent { mount::SAFE } else { options::attributes(share) | whom.attributes() };
-    let made = match mount::make(name, &all, attributes) {
+    let context = match mount::context(name, &all) {
         // Kernels before 6.9 do not know a second key: they use the first.
         Err(e) if e.call == "option password2" => {
             all.retain(|o| o.key != "password2");
-            mount::make(name, &all, attributes)
+            mount::context(name, &all)
         }
         other => other,
-    }
-    .map_err(|e| {
+    };
+    // The kernel has them. From here on somebody may be waited for, for as long as a server is silent.
+    drop((all, keys));
+    let made = context.and_then(|context| mount::create(name, &context, attributes)).map_err(|e| {
         let mut failure = Failure::mount(attempt, e);
         failure.details.extend(log.said());
         failure

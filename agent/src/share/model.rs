@@ -221,6 +221,8 @@ pub enum Attempt {
     Heal,
     /// Giving new keys to what is mounted.
     Rekey,
+    /// Making sure that a user's numbers and home are theirs.
+    Account,
     /// Starting or finishing the helper process itself.
     Worker,
 }

@@ -64,11 +64,15 @@ pub fn trial(share: &Share, address: Option<IpAddr>) -> Result<(), Failure> {
     network(share, For::Agent, None, address, Attempt::Mount).map(drop)
 }
 
-/// Notes the present keys as those that everything has: to be called when nothing else is mounted than what was just
-/// mounted with them.
-pub(super) fn note(keys: &credentials::Keys) -> Result<(), Failure> {
+/// A note that everything has these keys.
+pub(super) fn note(keys: &credentials::Keys) -> Given {
     let salt = random::seed();
-    write(&Given { salt, marks: marks(salt, keys), old: Vec::new() })
+    Given { salt, marks: marks(salt, keys), old: Vec::new() }
+}
+
+/// Keeps a note: when nothing else is mounted than what was just mounted with those keys.
+pub(super) fn keep(note: &Given) -> Result<(), Failure> {
+    write(note)
 }
 
 fn marks(salt: u64, keys: &credentials::Keys) -> Vec<u64> {

@@ -80,7 +80,7 @@ pub(crate) fn status() -> Status {
         node: Node { name: "dsvmpool_7".to_owned(), vm_id: None, location: None, scale_set: None },
         health: Health::Ready,
         problems: Vec::new(),
-        counts: Counts { users: 4, ready: 4, problems: 0, present: 2 },
+        counts: Counts { users: 4, ready: 4, present: 2, ..Counts::default() },
         share: ShareView {
             kind: Some(Kind::Smb),
             source: Some("//contosods.file.core.windows.net/dsvmshare".to_owned()),
@@ -107,7 +107,7 @@ pub(crate) fn degraded() -> Status {
     status.users[1] = user("bob", 1002, UserState::Problem);
     status.users.push(user("erin", 1005, UserState::Ready));
     status.problems = vec![occupied("bob")];
-    status.counts = Counts { users: 5, ready: 4, problems: 1, present: 2 };
+    status.counts = Counts { users: 5, ready: 4, problems: 1, present: 2, waiting: 0 };
     status.health = Health::Degraded;
     status
 }
@@ -132,7 +132,7 @@ pub(crate) fn unreachable() -> Status {
         user.state = UserState::Pending;
         user.mounted = false;
     }
-    status.counts = Counts { users: 4, ready: 0, problems: 0, present: 2 };
+    status.counts = Counts { users: 4, present: 2, waiting: 4, ..Counts::default() };
     status
 }
 

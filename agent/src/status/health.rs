@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn table() {
-        let fine = Counts { users: 4, ready: 4, problems: 0, present: 1 };
+        let fine = Counts { users: 4, ready: 4, present: 1, ..Counts::default() };
         let pending = Counts { ready: 3, ..fine };
         let trouble = Counts { ready: 3, problems: 1, ..fine };
         for (share, problems, counts, unconfigured, settled, expected) in [

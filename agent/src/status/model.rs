@@ -199,6 +199,11 @@ pub struct Counts {
     pub problems: u64,
     /// Of those, logged in or with a process.
     pub present: u64,
+    /// Of those who are neither ready nor a problem, for whom something is being done. Whoever has no home yet is not
+    /// among them: their link is made when the home is, at their first log-in mostly. Statuses of before this was counted
+    /// have none.
+    #[serde(default)]
+    pub waiting: u64,
 }
 
 /// The share.

@@ -89,23 +89,48 @@ fn messages(context: &OwnedFd) -> Vec<String> {
 /// # Errors
 /// The call that failed with the kernel's messages.
 pub fn make(fs: &str, options: &[FsOption], attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
+    create(fs, &context(fs, options)?, attributes)
+}
+
+/// The context of a mount that is to be made, with its options: nobody was spoken to, and the caller needs them no more.
+///
+/// # Errors
+/// The call that failed with the kernel's messages.
+pub fn context(fs: &str, options: &[FsOption]) -> Result<OwnedFd, MountError> {
     let context =
         rustix::mount::fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| failed(&format!("fsopen {fs}"), e, None))?;
     configure(&context, options)?;
-    rustix::mount::fsconfig_create(&context).map_err(|e| failed(&format!("mount {fs}"), e, Some(&context)))?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .map_err(|e| failed(&format!("fsmount {fs}"), e, Some(&context)))
+    Ok(context)
+}
+
+/// Makes the mount of a context. With a server that is not there it may wait for ever.
+///
+/// # Errors
+/// The call that failed with the kernel's messages.
+pub fn create(fs: &str, context: &OwnedFd, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
+    rustix::mount::fsconfig_create(context).map_err(|e| failed(&format!("mount {fs}"), e, Some(context)))?;
+    rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(|e| failed(&format!("fsmount {fs}"), e, Some(context)))
 }
 
 fn configure(context: &OwnedFd, options: &[FsOption]) -> Result<(), MountError> {
     for option in options {
         let result = match &option.value {
-            Some(value) => rustix::mount::fsconfig_set_string(context, option.key.as_str(), value.as_str()),
+            Some(value) => set(context, &option.key, value),
             None => rustix::mount::fsconfig_set_flag(context, option.key.as_str()),
         };
         result.map_err(|e| failed(&format!("option {}", option.key), e, Some(context)))?;
     }
     Ok(())
+}
+
+/// Gives the kernel one option. A text without its end would be copied to where nobody zeroes it.
+fn set(context: &OwnedFd, key: &str, value: &str) -> Result<(), Errno> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(value.len() + 1));
+    bytes.extend_from_slice(value.as_bytes());
+    bytes.push(0);
+    let value = CStr::from_bytes_with_nul(&bytes).map_err(|_| Errno::INVAL)?;
+    rustix::mount::fsconfig_set_string(context, key, value)
 }
 
 /// Changes the options of the superblock whose root `root` is open on (fspick(2)). Every option that is not named falls

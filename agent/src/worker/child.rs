@@ -1,9 +1,10 @@
 //! A worker's life: hide, read the job, give up what it does not need, do it, answer, end.
 
 use super::job::{Answer, Job};
+use super::jupyter;
 use super::launcher::LAST_GOOD;
 use super::privilege::Privilege;
-use super::{jupyter, vouch};
+use super::vouch::{self, Doubt};
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
 use crate::idle::model::{Seen, Source};
@@ -61,21 +62,21 @@ pub fn run(config: &Path) -> Result<(), String> {
             Ok(()) => Answer::Done,
             Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
         },
-        Ok(settings) if job == Job::FetchKeys => match fetch(&settings, own) {
+        Ok((settings, _)) if job == Job::FetchKeys => match fetch(&settings, own) {
             Ok(()) => Answer::Done,
             Err(failure) => Answer::Failed(failure),
         },
-        Ok(settings) if let Job::Textfile { text } = &job => match write_metrics(&settings, text, parent) {
+        Ok((settings, _)) if let Job::Textfile { text } = &job => match write_metrics(&settings, text, parent) {
             Ok(()) => Answer::Done,
             Err(failure) => Answer::Failed(failure),
         },
         Ok(_) if let Job::Sense { sense: Sense::Jupyter, humans } = &job => {
             Answer::Sensed(jupyter::look(humans, own, config))
         }
-        Ok(settings) if let Job::Sense { sense: Sense::Hub, humans } = &job => {
+        Ok((settings, _)) if let Job::Sense { sense: Sense::Hub, humans } = &job => {
             Answer::Sensed([(Source::Hub, ask_hub(&settings, humans, parent))].into())
         }
-        Ok(settings) => perform(&job, &settings, root),
+        Ok((settings, doubts)) => vouch::for_the_others(&doubts, &job, |job| perform(job, &settings, root)),
         Err(why) => Answer::Failed(Failure::said(Attempt::Worker, why)),
     };
     let bytes = serde_json::to_vec(&answer).map_err(|e| e.to_string())?;
@@ -83,12 +84,13 @@ pub fn run(config: &Path) -> Result<(), String> {
     out.write_all(&bytes).and_then(|()| out.flush()).map_err(|e| e.to_string())
 }
 
-/// Reads the configuration where the job needs it, then gives up everything that it does not need.
-fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Settings, String> {
+/// Reads the configuration where the job needs it, asks who its users are, then gives up everything that it does not need.
+fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<(Settings, Vec<Doubt>), String> {
     let settings = if job.needs_settings() { settings(config)? } else { Settings::default() };
-    if settings.share.is_some() {
-        vouch::vouch(job, &settings, config)?;
-    }
+    let doubts = match settings.share {
+        Some(_) => vouch::vouch(job, &settings, config)?,
+        None => Vec::new(),
+    };
     let me = rustix::process::geteuid();
     match job.privilege() {
         // A user's own command has nothing to give up, and gets nothing.
@@ -105,7 +107,7 @@ fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<Se
         Privilege::Root(capabilities) => keep(capabilities),
     }
     .map_err(|e| format!("privileges could not be given up: {e}"))?;
-    Ok(settings)
+    Ok((settings, doubts))
 }
 
 /// Fetches the key, where the settings in force say that it comes from Key Vault.

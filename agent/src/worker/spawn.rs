@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// Longest answer that is read.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -52,17 +53,25 @@ pub(super) fn unblock(command: &mut Command) {
 /// # Errors
 /// In words, when there is no answer. A job that failed is an answer.
 pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
+    ask_within(job.deadline(), job, own, config)
+}
+
+/// The same, for no longer than `within`.
+///
+/// # Errors
+/// As of [`ask`].
+pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
     let mut child = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
-    let answer = listen(&mut child, job);
+    let answer = listen(&mut child, within);
     // One that cannot be ended is left behind: it ends with this process's death, or when the server answers.
     let _ = child.kill();
     let _ = child.try_wait();
     serde_json::from_slice(&answer?).map_err(|_| "the helper process gave no answer".to_owned())
 }
 
-fn listen(child: &mut Child, job: &Job) -> Result<Vec<u8>, String> {
+fn listen(child: &mut Child, within: Duration) -> Result<Vec<u8>, String> {
     let mut out = child.stdout.take().ok_or("no pipe")?;
-    let until = boottime() + job.deadline();
+    let until = boottime() + within;
     let mut bytes = Vec::new();
     let mut buffer = [0u8; 16 * 1024];
     loop {
@@ -71,7 +80,7 @@ fn listen(child: &mut Child, job: &Job) -> Result<Vec<u8>, String> {
         let ready = poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLIN)], timeout).unwrap_or(0);
         if ready == 0 {
             if boottime() >= until {
-                return Err(format!("there is no answer within {} s", job.deadline().as_secs()));
+                return Err(format!("there is no answer within {} s", within.as_secs()));
             }
             continue;
         }

@@ -9,18 +9,39 @@
 use super::job::{Answer, Job};
 use super::spawn;
 use crate::config::settings::{Settings, Shared};
+use crate::share::model::{Attempt, Failure};
 use crate::workspace::act::Wanted;
-use crate::workspace::model::{Account, Person};
+use crate::workspace::model::{Account, Directory, Found, Person};
 use crate::workspace::{names, shared};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Who asks the name services: not the agent's own user, whose processes the brain could reach before they hide.
 const NOBODY: (u32, u32) = (65534, 65534);
+/// The longest that the name services are waited for; never more than half of what the job may take, so that it is said
+/// who did not answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A user whose account could not be confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whose directory it is about, relative to the share's root.
+    directory: String,
+    why: String,
+}
+
+impl Doubt {
+    /// As what the job gives in this user's place.
+    pub fn failure(&self) -> Failure {
+        Failure::said(Attempt::Account, self.why.clone())
+    }
+}
 
 /// What a job says of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim<'a> {
+    directory: &'a str,
     name: String,
     uid: u32,
     gid: u32,
@@ -57,14 +78,15 @@ impl Claim<'_> {
     }
 }
 
-/// Makes sure that what `job` says of users is so. The settings name their directories, and whose the shared ones are.
+/// Makes sure that what `job` says of users is so, and gives those of whom it is not, or of whom nobody says. The settings
+/// name their directories, and whose the shared ones are.
 ///
 /// # Errors
-/// In words: who is somebody else, or cannot be asked about.
-pub fn vouch(job: &Job, settings: &Settings, config: &Path) -> Result<(), String> {
+/// In words: a directory is no user's.
+pub fn vouch(job: &Job, settings: &Settings, config: &Path) -> Result<Vec<Doubt>, String> {
     let claims = claims(job, settings)?;
     if claims.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let text = |path| std::fs::read(path).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
     let (passwd, group) = (text("/etc/passwd"), text("/etc/group"));
@@ -73,16 +95,44 @@ pub fn vouch(job: &Job, settings: &Settings, config: &Path) -> Result<(), String
         .filter(|claim| !local(&claim.name, &passwd, &group).is_some_and(|known| claim.is_of(&known)))
         .collect();
     if open.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let accounts = ask(open.iter().map(|c| c.name.clone()).collect(), config)?;
-    for claim in open {
-        let account = accounts.iter().find(|a| a.name == claim.name);
-        if !account.is_some_and(|a| claim.is_of(&known(a))) {
-            return Err(format!("uid {}, gid {} is not, or no longer, {}", claim.uid, claim.gid, claim.name));
+    let within = PATIENCE.min(job.deadline() / 2);
+    let said = ask(open.iter().map(|c| c.name.clone()).collect(), within, config);
+    Ok(open.iter().filter_map(|claim| doubt(claim, &said)).collect())
+}
+
+/// Does `job` for those who are not in doubt: those who are have that as their answer and hold up nobody else.
+pub fn for_the_others(doubts: &[Doubt], job: &Job, perform: impl FnOnce(&Job) -> Answer) -> Answer {
+    let Some(first) = doubts.first() else { return perform(job) };
+    let Job::Directories { wanted, make } = job else { return Answer::Failed(first.failure()) };
+    let of = |w: &Wanted| doubts.iter().find(|d| d.directory == w.directory);
+    let others = wanted.iter().filter(|w| of(w).is_none()).cloned().collect();
+    match perform(&Job::Directories { wanted: others, make: *make }) {
+        Answer::Directories(seen) => {
+            let mut seen = seen.into_iter();
+            let each = wanted.iter().filter_map(|w| match of(w) {
+                Some(doubt) => Some(Directory::Failed { failure: doubt.failure() }),
+                None => seen.next(),
+            });
+            Answer::Directories(each.collect())
         }
+        failed => failed,
     }
-    Ok(())
+}
+
+/// What is in doubt after the name services answered, or did not; nothing when they confirm it.
+fn doubt(claim: &Claim<'_>, said: &Result<Found, String>) -> Option<Doubt> {
+    let Claim { name, uid, gid, .. } = claim;
+    let why = match said {
+        Err(why) => why.clone(),
+        Ok(found) => match found.accounts.iter().find(|a| a.name == *name) {
+            Some(account) if claim.is_of(&known(account)) => return None,
+            None if !found.absent.contains(name) => "the name services cannot say".to_owned(),
+            _ => format!("uid {uid}, gid {gid} is not, or no longer, {name}"),
+        },
+    };
+    Some(Doubt { directory: claim.directory.to_owned(), why })
 }
 
 fn known(account: &Account) -> Known {
@@ -110,30 +160,34 @@ fn claims<'a>(job: &'a Job, settings: &'a Settings) -> Result<Vec<Claim<'a>>, St
             }
             setting => setting.and_then(|s| Some((s.group.as_deref()?, w.group))),
         };
-        Ok(Claim { name, uid: w.uid, gid: w.gid, group, person: None })
+        Ok(Claim { directory: &w.directory, name, uid: w.uid, gid: w.gid, group, person: None })
+    };
+    let own = |directory: &'a str, person: &'a Person| match whose(directory)? {
+        (name, None) => Ok(as_person(directory, name, None, person)),
+        (_, Some(_)) => Err(format!("{directory:?} is not a user's own")),
     };
     match job {
         Job::Attach { wanted: one, .. } => wanted(one).map(|c| vec![c]),
         Job::Directories { wanted: all, .. } => all.iter().map(wanted).collect(),
         // Who is not in a group any more may still have what waits to be written.
-        Job::Flush { person, directory, .. } => whose(directory).map(|(name, _)| vec![as_person(name, None, person)]),
+        Job::Flush { person, directory, .. } => {
+            whose(directory).map(|(name, _)| vec![as_person(directory, name, None, person)])
+        }
         Job::Link { person, directory, .. } => {
             let (name, setting) = whose(directory)?;
-            Ok(vec![as_person(name, setting.and_then(|s| s.group.as_deref()), person)])
+            Ok(vec![as_person(directory, name, setting.and_then(|s| s.group.as_deref()), person)])
         }
         Job::Survey { person, directory }
         | Job::Rescue { person, directory, .. }
-        | Job::LastTime { person, directory } => match whose(directory)? {
-            (name, None) => Ok(vec![as_person(name, None, person)]),
-            (_, Some(_)) => Err(format!("{directory:?} is not a user's own")),
-        },
+        | Job::LastTime { person, directory } => Ok(vec![own(directory, person)?]),
+        Job::OwnDirectory { person, wanted: one } => Ok(vec![own(&one.directory, person)?, wanted(one)?]),
         _ => Ok(Vec::new()),
     }
 }
 
-fn as_person<'a>(name: String, group: Option<&'a str>, person: &'a Person) -> Claim<'a> {
-    let group = group.map(|group| (group, None));
-    Claim { name, uid: person.uid(), gid: person.gid(), group, person: Some((person.groups(), person.home())) }
+fn as_person<'a>(directory: &'a str, name: String, group: Option<&'a str>, person: &'a Person) -> Claim<'a> {
+    let (group, whole) = (group.map(|group| (group, None)), Some((person.groups(), person.home())));
+    Claim { directory, name, uid: person.uid(), gid: person.gid(), group, person: whole }
 }
 
 /// What passwd(5) and group(5) say of `name`. The first line of a name counts, as for getpwnam(3).
@@ -155,10 +209,10 @@ fn local(name: &str, passwd: &str, group: &str) -> Option<Known> {
 }
 
 /// Asks the name services, in a process of its own that has no privilege.
-fn ask(names: Vec<String>, config: &Path) -> Result<Vec<Account>, String> {
+fn ask(names: Vec<String>, within: Duration, config: &Path) -> Result<Found, String> {
     // No range: only those who are named.
-    match spawn::ask(&Job::Accounts { from: 1, to: 0, names }, NOBODY, config) {
-        Ok(Answer::Accounts(found)) => Ok(found.accounts),
+    match spawn::ask_within(within, &Job::Accounts { from: 1, to: 0, names }, NOBODY, config) {
+        Ok(Answer::Accounts(found)) => Ok(found),
         Ok(_) => Err("the name services gave no answer".to_owned()),
         Err(why) => Err(format!("the name services: {why}")),
     }
@@ -205,6 +259,11 @@ mod tests {
         Job::Link { person, directory: directory.into(), make: true }
     }
 
+    fn own(directory: &str, uid: u32) -> Job {
+        let person = Person::new(uid, uid, vec![uid], "/home/ada".into()).unwrap();
+        Job::OwnDirectory { person, wanted: Wanted { directory: directory.into(), uid, gid: uid, group: None } }
+    }
+
     fn rescue(directory: &str, uid: u32, home: &str) -> Job {
         let person = Person::new(uid, uid, vec![uid], home.into()).unwrap();
         Job::Rescue { person, directory: directory.into(), into: "2026-03-04-vm".into(), limit: 1 }
@@ -226,6 +285,8 @@ mod tests {
             (rescue("notebooks/ada", 1001, "/home/ada"), true),
             (rescue("notebooks/ada", 1002, "/home/ada"), false),
             (rescue("notebooks/mallory", 1002, "/home/ada"), false),
+            (own("notebooks/ada", 1001), true),
+            (own("notebooks/mallory", 1001), false),
             (Job::Probe, true),
             (attach_shared("projects/ada", 1001, Some(2000), 1001), true),
             (attach_shared("projects/mallory", 1002, Some(2000), 1002), true),
@@ -250,6 +311,53 @@ mod tests {
         };
         assert!(is_local(&both(1002)));
         assert!(!is_local(&both(1001)));
+    }
+
+    #[test]
+    fn who_is_in_doubt_holds_up_nobody_else() {
+        let wanted = |directory: &str, uid| Wanted { directory: directory.into(), uid, gid: uid, group: None };
+        let all =
+            vec![wanted("notebooks/ada", 1001), wanted("notebooks/erin", 70_001), wanted("notebooks/mallory", 1002)];
+        let job = Job::Directories { wanted: all, make: true };
+        let doubts = [Doubt { directory: "notebooks/erin".to_owned(), why: "no answer".to_owned() }];
+        let made = |job: &Job| {
+            let Job::Directories { wanted, make: true } = job else { panic!("{job:?}") };
+            assert_eq!(wanted.iter().map(|w| w.uid).collect::<Vec<_>>(), [1001, 1002]);
+            Answer::Directories(vec![Directory::Ready { made: true }, Directory::Occupied])
+        };
+        let failure = Failure::said(Attempt::Account, "no answer");
+        let each =
+            vec![Directory::Ready { made: true }, Directory::Failed { failure: failure.clone() }, Directory::Occupied];
+        assert_eq!(for_the_others(&doubts, &job, made), Answer::Directories(each));
+        let alone = attach("notebooks/erin", 70_001, 70_001);
+        assert_eq!(for_the_others(&doubts, &alone, |_| panic!("nothing is done")), Answer::Failed(failure));
+        assert_eq!(for_the_others(&[], &alone, |_| Answer::Done), Answer::Done);
+    }
+
+    #[test]
+    fn only_what_the_name_services_say_for_sure_is_taken_from_them() {
+        let erin = |uid| Account {
+            name: "erin".to_owned(),
+            uid,
+            gid: 70_000,
+            groups: vec![70_000],
+            named_groups: BTreeMap::new(),
+            home: "/people/erin".into(),
+            shell: "/bin/bash".into(),
+        };
+        let job = attach("notebooks/erin", 70_001, 70_000);
+        let settings = Settings::default();
+        let claim = &claims(&job, &settings).unwrap()[0];
+        let found = |accounts, absent| Ok(Found { accounts, absent, ..Found::default() });
+        for (said, why) in [
+            (found(vec![erin(70_001)], vec![]), None),
+            (found(vec![erin(70_002)], vec![]), Some("uid 70001, gid 70000 is not, or no longer, erin")),
+            (found(vec![], vec!["erin".to_owned()]), Some("uid 70001, gid 70000 is not, or no longer, erin")),
+            (found(vec![], vec![]), Some("the name services cannot say")),
+            (Err("the name services: no answer".to_owned()), Some("the name services: no answer")),
+        ] {
+            assert_eq!(doubt(claim, &said).map(|d| d.why).as_deref(), why, "{said:?}");
+        }
     }
 
     #[test]

@@ -288,7 +288,8 @@ impl Record {
 
     /// Whether the home was looked at and answers.
     pub fn has_home(&self) -> bool {
-        let answered = |p: &Problem| p.code != super::decide::HOME_SILENT;
+        use super::decide::{ACCOUNT_UNCONFIRMED, HOME_SILENT};
+        let answered = |p: &Problem| ![ACCOUNT_UNCONFIRMED, HOME_SILENT].contains(&p.code.as_str());
         let trouble = self.troubles.get(&Topic::Link).and_then(|t| t.problem.as_ref());
         trouble.map_or(self.linked.is_some(), answered)
     }
@@ -296,6 +297,11 @@ impl Record {
     /// Whether the home was looked for and does not exist yet.
     pub fn is_homeless(&self) -> bool {
         self.linked.is_none() && self.troubles.get(&Topic::Link).is_some_and(|t| t.problem.is_none())
+    }
+
+    /// Whether the home was looked for twice in vain: useradd(8) makes it a moment after the account, so once is no time.
+    pub fn is_homeless_for_now(&self) -> bool {
+        self.is_homeless() && self.troubles.get(&Topic::Link).is_some_and(|t| t.failures > 1)
     }
 
     /// Something about this user changed on the share: their directory is looked at again, at once.

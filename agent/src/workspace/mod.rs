@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod decide;
+pub mod groups;
 pub mod identities;
 pub mod import;
 pub mod memory;

@@ -1,5 +1,6 @@
 //! Who there is and who is here: `/etc/login.defs`, the name services, the process table.
 
+use super::groups::Groups;
 use super::model::{Account, Found};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::BTreeSet;
@@ -82,7 +83,8 @@ fn slice_uid(name: &str) -> Option<u32> {
 pub fn accounts(range: &RangeInclusive<u32>, names: &[String]) -> Found {
     let mut found = Found { whole: !range.is_empty(), ..Found::default() };
     let mut seen = BTreeSet::new();
-    let mut take = |user: &users::User, found: &mut Found| match account(user) {
+    let groups = if found.whole { Groups::of_this_machine() } else { None };
+    let mut take = |user: &users::User, found: &mut Found| match account(user, groups.as_ref()) {
         Some(account) if seen.insert(account.name.clone()) => found.accounts.push(account),
         Some(_) => {}
         None => found.odd.push(user.name().to_string_lossy().into_owned()),
@@ -107,13 +109,19 @@ fn nobody_is(name: &str) -> bool {
     matches!(nix::unistd::User::from_name(name), Ok(None))
 }
 
-fn account(user: &users::User) -> Option<Account> {
+/// With the groups of `all`, where that has everybody's.
+fn account(user: &users::User, all: Option<&Groups>) -> Option<Account> {
     let name = user.name().to_str()?.to_owned();
     let home = user.home_dir().to_str()?.into();
     let shell = user.shell().to_str()?.into();
-    let groups = user.groups().unwrap_or_default();
-    let named_groups = groups.iter().filter_map(|g| Some((g.name().to_str()?.to_owned(), g.gid()))).collect();
-    let mut ids: Vec<u32> = groups.iter().map(users::Group::gid).collect();
+    let (mut ids, named_groups) = match all {
+        Some(all) => all.of(&name, user.primary_group_id()),
+        None => {
+            let groups = user.groups().unwrap_or_default();
+            let named = groups.iter().filter_map(|g| Some((g.name().to_str()?.to_owned(), g.gid()))).collect();
+            (groups.iter().map(users::Group::gid).collect::<Vec<u32>>(), named)
+        }
+    };
     if !ids.contains(&user.primary_group_id()) {
         ids.push(user.primary_group_id());
     }

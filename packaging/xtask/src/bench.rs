@@ -17,6 +17,9 @@ pub struct Options {
     /// How often each command is asked.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     asks: u32,
+    /// How many people are there all at once.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    people: u32,
 }
 
 /// Builds the package and the image that guests start from, measures, and prints one table.
@@ -28,6 +31,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     command.arg(format!("--starts={}", options.starts));
     command.arg(format!("--idle={}", options.idle));
     command.arg(format!("--asks={}", options.asks));
+    command.arg(format!("--people={}", options.people));
     command.env("DSVM_AGENT_DEB", std::path::absolute(package)?);
     Ok(host::stream(command)?)
 }

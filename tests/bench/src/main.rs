@@ -9,6 +9,7 @@ use vm::{Scenario, Service, together};
 
 mod answer;
 mod idle;
+mod people;
 mod place;
 mod size;
 mod start;
@@ -28,6 +29,9 @@ struct Options {
     /// How often each command is asked.
     #[arg(long)]
     asks: u32,
+    /// How many people are there all at once.
+    #[arg(long)]
+    people: u32,
 }
 
 fn main() {
@@ -44,6 +48,8 @@ fn main() {
     rows.extend(answer::measure(&guest, options.asks));
     eprintln!("bench: notebooks over SMB and NFS, 1 ms each way …");
     rows.extend(work::measure(&guest, &server, options.starts));
+    eprintln!("bench: new users, log-ins, and {} people at once …", options.people);
+    rows.extend(people::measure(&guest, &server, options.people));
     println!("{}", place::describe(&guest));
     print!("{}", table::render(&rows));
 }

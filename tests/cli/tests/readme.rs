@@ -57,7 +57,7 @@ fn status() -> Status {
         node: Node { name: "dsvmpool_7".to_owned(), vm_id: None, location: None, scale_set: None },
         health: Health::Degraded,
         problems: vec![ProblemView::new(occupied, at("11:56:04"))],
-        counts: Counts { users: 4, ready: 3, problems: 1, present: 2 },
+        counts: Counts { users: 4, ready: 3, problems: 1, present: 2, waiting: 0 },
         share: ShareView {
             kind: Some(Kind::Smb),
             source: Some("//contosods.file.core.windows.net/dsvmshare".to_owned()),

@@ -14,12 +14,14 @@
 //! ```
 
 mod agent;
+mod directory_service;
 mod program;
 mod sandbox;
 mod tree;
 mod wait;
 
 pub use agent::{Agent, SOON};
+pub use directory_service::DirectoryService;
 pub use program::{built, program};
 pub use sandbox::{MOUNT_POINT, Output, Process, SHARE, Sandbox, Typist};
 pub use tree::hash_tree;

@@ -135,11 +135,10 @@ fn a_directory_must_be_a_mount_unless_it_is_meant_to_be_local() {
     assert!(vm.list("/srv/local").is_empty());
     // Then the file system comes.
     vm.sh("mount -t tmpfs late /srv/local").ok();
+    // Also what made people late is through when it says that the VM is ready.
     agent.wait_ready();
-    // The share is there before the directories on it are.
-    wait_for("everybody has a directory", SOON, || {
-        vm.exists("/srv/local/notebooks") && vm.list("/srv/local/notebooks") == ["ada", "grace"]
-    });
+    assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+    assert!(["ada", "grace"].iter().all(|name| vm.exists(&format!("/home/{name}/notebooks/remote"))));
     agent.stop();
 
     let Some(vm) = machine() else { return };
@@ -147,6 +146,47 @@ fn a_directory_must_be_a_mount_unless_it_is_meant_to_be_local() {
     vm.config(&text("[share.directory]\nlocal = true\n"));
     assert!(vm.run_once().success());
     assert_eq!(vm.list("/srv/local/notebooks"), ["ada", "grace"]);
+}
+
+#[test]
+fn who_is_served_is_chosen_by_name_and_group_and_a_change_of_either_counts() {
+    let Some(vm) = machine() else { return };
+    ["edsger", "barbara", "alan"].iter().for_each(|name| vm.user(name));
+    vm.sh("groupadd ds; usermod -aG ds ada; usermod -aG ds barbara").ok();
+    vm.configure("[workspace]\ninclude = [\"@ds\", \"grace\"]\nexclude = [\"barbara\"]\nmount = \"always\"\n");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    assert_eq!(vm.list(&format!("{SHARE}/notebooks")), ["ada", "grace"]);
+    wait_for("ada has hers", SOON, || vm.is_mounted("notebooks/ada"));
+    vm.as_user("ada", "echo mine >~/notebooks/remote/a").ok();
+
+    // Whoever is left out is let in, and finds nothing of the agent's at home.
+    vm.log_in("barbara").ok();
+    assert!(["barbara", "edsger", "alan"].iter().all(|name| !vm.exists(&format!("/home/{name}/notebooks"))));
+
+    // The group changes: that is all that an administrator does.
+    vm.change_user("usermod -aG ds edsger && gpasswd --delete ada ds");
+    wait_for("edsger is served", SOON, || vm.exists("/home/edsger/notebooks/remote"));
+    wait_for("ada is not any more", SOON, || !vm.is_mounted("notebooks/ada"));
+    agent.wait_no_problem();
+    assert_eq!(agent.status()["counts"]["users"], 2);
+    assert_eq!(vm.read(&format!("{SHARE}/notebooks/ada/a")), "mine\n", "what she has stays");
+}
+
+#[test]
+fn an_account_without_a_home_keeps_no_image_waiting() {
+    let Some(vm) = machine() else { return };
+    vm.sh("useradd --no-create-home --shell /bin/bash edsger").ok();
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let counts = agent.status()["counts"].clone();
+    assert_eq!((&counts["users"], &counts["ready"], &counts["waiting"]), (&3.into(), &2.into(), &0.into()));
+    assert_eq!(vm.list(&format!("{SHARE}/notebooks")), ["ada", "edsger", "grace"]);
+    // The home comes with the first log-in.
+    vm.sh("mkdir /home/edsger; chown edsger: /home/edsger").ok();
+    vm.log_in("edsger").ok();
+    wait_for("he has his link", SOON, || vm.exists("/home/edsger/notebooks/remote"));
 }
 
 #[test]

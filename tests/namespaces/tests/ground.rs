@@ -1,6 +1,6 @@
 //! What all other tests here stand on: this machine stays as it is. And the largest crowd.
 
-use namespaces::{MOUNT_POINT, SHARE, Sandbox};
+use namespaces::{MOUNT_POINT, SHARE, SOON, Sandbox, wait_for};
 use std::fmt::Write as _;
 use std::time::Instant;
 
@@ -67,4 +67,21 @@ fn a_thousand_users_at_once() {
     // Nobody is here, so nothing is mounted but the guard and the share's root.
     let ours = vm.mounts().lines().filter(|l| l.contains(" /srv/data") || l.contains(" /run/dsvm-agent")).count();
     assert_eq!(ours, 2, "{}", vm.mounts());
+}
+
+#[test]
+fn ten_thousand_accounts_are_known_when_they_are_asked_for_once() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    vm.configure("");
+    let (mut passwd, mut group) = (vm.read("/etc/passwd"), vm.read("/etc/group"));
+    for i in 0..10_000 {
+        let id = 10_000 + i;
+        let _ = writeln!(passwd, "user{i}:x:{id}:{id}::/home/user{i}:/bin/bash");
+        let _ = writeln!(group, "user{i}:x:{id}:");
+    }
+    vm.write("/etc/group", group);
+    vm.write("/etc/passwd", passwd);
+    let agent = vm.agent_start();
+    wait_for("all are known", SOON, || agent.status()["counts"]["users"] == 10_000);
+    assert!(!agent.log().contains("users-unknown"), "{}", agent.log());
 }

@@ -23,7 +23,7 @@ fn a_home_that_never_answers_holds_up_its_user_alone() {
     vm.configure("");
     let silent = silence(&vm, "/home/ada", "ada");
     let agent = vm.agent_start();
-    let helpers = || vm.sh("pgrep --count --full '^dsvm-agent worker'").out.parse::<u32>().unwrap_or(0);
+    let helpers = || vm.sh("pgrep --count --exact dsvm:link").out.parse::<u32>().unwrap_or(0);
     wait_for("a helper waits in ada's home", SOON, || helpers() > 0 && agent.status()["counts"]["users"] == 2);
 
     // Everybody else has theirs meanwhile, those who come later too.
@@ -42,7 +42,7 @@ fn a_home_that_never_answers_holds_up_its_user_alone() {
 
     // Her home answers again.
     drop(silent);
-    vm.sh("umount /home/ada").ok();
+    wait_for("the last helper in it has ended", SOON, || vm.sh("umount /home/ada").success());
     wait_for("ada has her link", SOON, || vm.exists("/home/ada/notebooks/remote"));
     agent.wait_no_problem();
     assert_eq!(vm.list(&format!("{SHARE}/notebooks")), ["ada", "edsger", "grace"]);

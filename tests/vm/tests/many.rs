@@ -18,6 +18,9 @@ with open("/etc/passwd", "a") as passwd, open("/etc/group", "a") as group, open(
         os.chown(f"/home/u{n}", uid, uid)
 "#;
 
+/// The user's own service manager starts a service and sees its end.
+const MANAGER: &str = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemd-run --user --quiet --wait true";
+
 /// How many users' directories are mounted.
 fn mounted(guest: &Guest) -> usize {
     guest.sh("grep -c ' /datamnt/dsvmshare/notebooks/u' /proc/self/mountinfo || true").parse().expect("a number")
@@ -65,13 +68,24 @@ fn many(name: &str, accounts: usize, here: usize, patience: Duration) {
         assert!(matches!(connections.as_str(), "1" | "2"), "theirs, and the agent's own: {connections}");
         guest.as_user("u1", "echo mine >~/notebooks/remote/mine").ok();
         assert!(guest.as_user("u2", "cat /datamnt/dsvmshare/notebooks/u1/mine").fails().contains("Permission denied"));
-        let (df, manager) = (takes(&guest, "df", 120), takes(&guest, "dsvm-agent status", 120));
-        println!("round {round}: df of an ordinary user {df:.1} s, dsvm-agent status {manager:.1} s");
+        let (df, status) = (takes(&guest, "df", 120), takes(&guest, "dsvm-agent status", 120));
+        let manager = takes(&guest, MANAGER, 120);
+        println!(
+            "round {round}: df of an ordinary user {df:.1} s, status {status:.1} s, own service manager {manager:.1} s"
+        );
         if round == 2 {
             server.drop_silently();
             guest.wait_away();
+            // `df` asks every file system that its user may reach, and hers does not answer: only without those it ends.
+            let local = guest.as_user_within("u1", "df --local >/dev/null", Duration::from_secs(60));
+            assert!(local.success(), "{local}");
             let (df, status) = (takes(&guest, "df", 60), takes(&guest, "dsvm-agent status", 60));
-            println!("server dead: df of an ordinary user {df:.1} s (60 s at most), dsvm-agent status {status:.1} s");
+            let answers = guest.as_user_within("u1", MANAGER, Duration::from_secs(60));
+            assert!(answers.success(), "the user's own service manager answers: {answers}");
+            let manager = takes(&guest, MANAGER, 60);
+            println!(
+                "server dead: df of an ordinary user {df:.1} s (60 s at most), status {status:.1} s, own service manager {manager:.1} s"
+            );
             let login = guest.log_in("alice", "true");
             assert!(login.success(), "{login}");
             server.undrop();

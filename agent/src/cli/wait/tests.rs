@@ -3,6 +3,7 @@
 use super::*;
 use crate::cli::terminal::Terminal;
 use crate::status::fixtures::{self, listen, nobody, occupied, problem, publish_for_others, user};
+use crate::status::model::Counts;
 use crate::status::publish::publish;
 use clap::Parser;
 use std::cell::Cell;
@@ -95,6 +96,30 @@ fn goes_on_when_it_comes() {
         let (code, _, err, time) = waited(line, dir.path(), true, &heal);
         assert_eq!((code, time, err.as_str()), (READY, Duration::from_secs(4), ""), "{line}");
     }
+}
+
+#[test]
+fn ready_means_that_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    listen(dir.path(), nobody());
+    let mut status = fixtures::status();
+    status.counts = Counts { users: 5, ready: 4, waiting: 1, ..Counts::default() };
+    publish(dir.path(), &status).unwrap();
+    assert_eq!(waited("--for mounted", dir.path(), true, &|_| {}).0, READY);
+    let (code, _, err, _) = waited("--timeout 1s", dir.path(), true, &|_| {});
+    assert_eq!(code, DEGRADED);
+    assert_eq!(err, "This VM is not ready after 1 s.\n1 user has to wait still: sudo dsvm-agent status\n");
+    let link = |passed: Duration| {
+        if passed == Duration::from_secs(3) {
+            publish(dir.path(), &fixtures::status()).unwrap();
+        }
+    };
+    let (code, _, _, time) = waited("", dir.path(), true, &link);
+    assert_eq!((code, time), (READY, Duration::from_secs(3)));
+    // Whoever has no home yet keeps nobody waiting.
+    status.counts.waiting = 0;
+    publish(dir.path(), &status).unwrap();
+    assert_eq!(waited("--timeout 0s", dir.path(), true, &|_| {}).0, READY);
 }
 
 #[test]

@@ -272,7 +272,7 @@ fn users_stand_together_and_their_number_is_bounded() {
         problem("workspace.uid-differs", Some("zoe")),
     ];
     status.users[0].state = UserState::Problem;
-    status.counts = Counts { users: 6, ready: 3, problems: 3, present: 0 };
+    status.counts = Counts { users: 6, ready: 3, problems: 3, ..Counts::default() };
     shows(
         &status,
         None,
@@ -423,7 +423,7 @@ prop_compose! {
         status.share.state = [Unconfigured, Mounting, Mounted, Unreachable, Refused, Hung][state as usize];
         status.health =
             [Health::Unconfigured, Health::Starting, Health::Ready, Health::Degraded][health as usize];
-        status.counts = Counts { users, ready, problems, present: 0 };
+        status.counts = Counts { users, ready, problems, ..Counts::default() };
         status.problems = views;
         status.users = rows;
         status.workspace.link = link;

@@ -5,7 +5,8 @@ mod served;
 mod whole;
 
 pub use problems::{
-    HOME_SILENT, NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem, problems,
+    ACCOUNT_UNCONFIRMED, HOME_SILENT, NAME_RETIRED, UID_DIFFERS, directory_problem, failed, home_silent, link_problem,
+    problems,
 };
 #[cfg(test)]
 pub(crate) use served::take_accounts;

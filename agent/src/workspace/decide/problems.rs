@@ -18,6 +18,8 @@ pub const UID_DIFFERS: &str = "workspace.uid-differs";
 
 /// The code of the problem that a name is nobody's any more.
 pub const NAME_RETIRED: &str = "workspace.name-retired";
+/// The code of an account that the name services do not confirm.
+pub const ACCOUNT_UNCONFIRMED: &str = "workspace.account-unconfirmed";
 /// The code of a home that does not answer.
 pub const HOME_SILENT: &str = "workspace.home-silent";
 
@@ -27,8 +29,13 @@ pub fn problems(share: &Share, mounted: &Mounted, memory: &Memory) -> Vec<Proble
     let there = mounted.by_directory();
     for record in memory.all() {
         for problem in record.troubles.values().filter_map(|t| t.problem.as_ref()) {
-            // What is wrong with a shared directory is so for all of its members, and said once.
-            if record.shared.is_none() || !out.contains(problem) {
+            // What is wrong with a shared directory is so for all of its members, and said once. Link, directory and
+            // mount, of all that a user has, may wait for the same word of the name services: that is one problem.
+            let same = |other: &Problem| match problem.code == ACCOUNT_UNCONFIRMED {
+                true => (&other.code, &other.subject) == (&problem.code, &problem.subject),
+                false => record.shared.is_some() && other == problem,
+            };
+            if !out.iter().any(same) {
                 out.push(problem.clone());
             }
         }
@@ -76,13 +83,29 @@ pub(super) fn unwritable(name: &str) -> Problem {
 
 /// What a failed step means for one user.
 pub fn failed(name: &str, failure: &Failure) -> Problem {
+    if failure.attempt == Attempt::Account {
+        return unconfirmed(name, failure);
+    }
     let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.words());
     Problem::new("workspace.not-mounted", summary, "It is tried again by itself. If it lasts: sudo dsvm-agent doctor")
         .about(name)
 }
 
-/// A home that does not answer.
+/// An account that the name services do not confirm: nothing is known of the home or the share, neither was touched.
+fn unconfirmed(name: &str, failure: &Failure) -> Problem {
+    let summary = format!(
+        "The account of {name} cannot be confirmed: {}. Nothing is done in their name until it is; what is mounted stays.",
+        failure.words()
+    );
+    let remedy = format!("Check the name services: getent passwd {name}. It is tried again by itself.");
+    Problem::new(ACCOUNT_UNCONFIRMED, summary, remedy).about(name)
+}
+
+/// What it means that nothing came of a look into a home: mostly that it does not answer.
 pub fn home_silent(name: &str, failure: &Failure) -> Problem {
+    if failure.attempt == Attempt::Account {
+        return unconfirmed(name, failure);
+    }
     let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.words());
     Problem::new(HOME_SILENT, summary, "Check the file system that the home is on. It is tried again by itself.")
         .about(name)

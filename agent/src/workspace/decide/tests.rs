@@ -1,8 +1,10 @@
 //! Tables and properties of what is decided for users.
 
 use super::*;
+use crate::problem::Problem;
 use crate::share::model::{Attempt, Failure, ShareState};
 use crate::sys::mountinfo::Mount;
+use crate::workspace::identities::Recorded;
 use crate::workspace::memory::Held;
 use crate::workspace::model::{Account, Directory, Link};
 use proptest::prelude::*;
@@ -125,6 +127,30 @@ fn without_lingering_whoever_is_here_is_served() {
 }
 
 #[test]
+fn name_services_that_do_not_answer_are_one_problem_and_not_the_homes() {
+    let mut memory = memory();
+    let alice = memory.users.get_mut("alice").unwrap();
+    let failure = Failure::said(Attempt::Account, "the name services: there is no answer within 5 s");
+    alice.link_failed(&failure, NOW, 0);
+    alice.directory(7, &Directory::Failed { failure: failure.clone() }, NOW, 0);
+    alice.mounted(Err(failure), NOW, 0);
+    assert!(!alice.has_home(), "it was not looked at");
+    let share = crate::config::settings::Share::smb_for_tests();
+    let problems = problems(&share, &Mounted::default(), &memory);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(
+        problems[0].summary,
+        "The account of alice cannot be confirmed: the name services: there is no answer within 5 s. Nothing is done in \
+         their name until it is; what is mounted stays."
+    );
+    assert_eq!(problems[0].code, "workspace.account-unconfirmed");
+    // Anything else that keeps a helper from coming back is about the home.
+    let alice = memory.users.get_mut("alice").unwrap();
+    alice.link_failed(&Failure::said(Attempt::Worker, "no answer in 10 s"), NOW, 0);
+    assert_eq!(alice.troubles[&Topic::Link].problem.as_ref().unwrap().code, "workspace.home-silent");
+}
+
+#[test]
 fn what_is_wrong_no_longer_is_forgotten() {
     let failure = || Err(Failure::call(Attempt::Attach, Errno::TIMEDOUT));
     let (workspace, none) = (Workspace::default(), Mounted::default());
@@ -244,6 +270,28 @@ fn what_root_may_not_make_its_user_makes_at_once_and_then_it_is_said() {
     // Everybody may make directories there: whose this one is, was looked at.
     answer(&mut memory, Directory::Foreign { uid: 1002, recorded: None });
     assert!(memory.users["alice"].is_foreign());
+}
+
+/// The two texts that a person with another number, or with their own directory in the link's place, was promised.
+#[test]
+fn the_promised_texts_are_read_as_they_were_promised() {
+    let recorded = Some(Recorded { since: "2026-03-02T08:00:00Z".to_owned(), node: "dsvmpool_3".to_owned() });
+    let said = |p: Problem| format!("{} {} {}", p.code, p.summary, p.remedy);
+    let foreign = Directory::Foreign { uid: 1002, recorded };
+    let differs = directory_problem(&account("carol", 1004), "notebooks/carol", &foreign).map(said);
+    assert_eq!(
+        differs.unwrap(),
+        "workspace.uid-differs carol is uid 1004 here; on the share, notebooks/carol belongs to uid 1002 (since 2026-03-02, \
+         dsvmpool_3). Not opened. Give carol uid 1002 on every VM, then start a fresh VM. Do not chown the share."
+    );
+    let own = Link::Directory { files: 3, bytes: 2 << 20, more: false };
+    let occupied = link_problem(&account("bob", 1002), "notebooks/remote", &own, true).map(said);
+    assert_eq!(
+        occupied.unwrap(),
+        "workspace.link-occupied ~/notebooks/remote is bob's own directory (3 files, 2 MiB), not the share. Nothing was \
+         touched; nothing in it is on the share. To copy it there, verified, and keep the original: sudo dsvm-agent \
+         workspace import bob"
+    );
 }
 
 #[test]
