@@ -38,8 +38,8 @@ const REMIND: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_secs(5);
 /// The longest that one write may take.
 const WRITE: Duration = Duration::from_secs(30);
-/// While it cannot be long any more everything is written so often.
-const OFTEN: Duration = Duration::from_secs(5);
+/// While it cannot be long any more everything is written so often: who works loses no more than this when the power goes.
+const OFTEN: Duration = Duration::from_secs(2);
 /// A VM that restarts writes everything in the last minute before, this often.
 const RESTART: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
 /// A date that cannot be read: everything is done at once, and who works is left alone.
@@ -318,10 +318,10 @@ impl Memory {
         let Some(closing) = self.closing else { return };
         let rescued = self.guests_of(facts).iter().all(|user| self.is_rescued(user, closing));
         if late || rescued {
-            // Who works on has written more by then.
-            let again = now.saturating_sub(margins.again.saturating_sub(left));
-            let since = if used && left <= margins.again { again } else { closing };
-            let often = if self.is_approved(&ids) { OFTEN } else { Duration::MAX };
+            // Who works on writes until the very end.
+            let last = used && left <= margins.again;
+            let since = if last { now.saturating_sub(margins.again.saturating_sub(left)) } else { closing };
+            let often = if last || self.is_approved(&ids) { OFTEN } else { Duration::MAX };
             self.flush(facts, since, often, left.saturating_sub(margins.approve), steps);
             let done = |mount: &String| {
                 let begun = self.flushed.get(mount).is_some_and(|(at, _)| *at >= since);

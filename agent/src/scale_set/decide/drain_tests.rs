@@ -108,9 +108,9 @@ fn whoever_works_has_the_whole_notice() {
     vm.until(899);
     assert_eq!(vm.rescued(), [0, 750], "at once, and what changed since, shortly before the end");
     assert_eq!(vm.flushed().first(), Some(&751), "then what waits is written");
-    assert!(vm.flushed().iter().any(|at| (875..885).contains(at)), "and again what was written meanwhile");
+    let last: Vec<u64> = (875..899).step_by(2).collect();
+    assert_eq!(vm.flushed()[1..], last, "and to the last what is written meanwhile");
     assert_eq!(vm.approved(), Some(890));
-    assert!(vm.flushed().iter().any(|at| *at > 890), "and to the last");
     assert_eq!(vm.at(|s| *s == Step::Tell(Notice::Reminder)), [780]);
     assert_eq!(vm.memory.mounts(true), Mounts::NothingNew, "nothing is unmounted under anybody");
 }
@@ -134,7 +134,7 @@ fn a_spot_vm_copies_writes_and_goes() {
     let mut vm = Vm::new(vec![event(EventKind::Preempt, S(28))], &["ada", "bob"]);
     vm.facts.used = true;
     vm.until(5);
-    assert_eq!((vm.rescued(), vm.flushed(), vm.approved()), (vec![0, 0], vec![1, 1], Some(2)));
+    assert_eq!((vm.rescued(), vm.flushed(), vm.approved()), (vec![0, 0], vec![1, 1, 3, 3], Some(2)));
     // A copy that takes too long is not waited for.
     let mut vm = Vm::new(vec![event(EventKind::Preempt, S(28))], &["ada"]);
     while vm.facts.now < S(28) {
