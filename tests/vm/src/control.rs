@@ -135,6 +135,14 @@ impl Control {
         command.args(["-t", "root@127.0.0.1"]).status().map(drop)
     }
 
+    /// Carries connections to a port of the guest's loopback to one of this machine's, as long as the channel stays.
+    pub fn forward(&self, guest: u16, here: u16) -> io::Result<()> {
+        let mut command = self.ssh(Command::new("ssh"));
+        command.args(["-O", "forward", "-R", &format!("127.0.0.1:{guest}:127.0.0.1:{here}"), "root@127.0.0.1"]);
+        let status = quiet(command).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other("the channel forwards nothing")) }
+    }
+
     /// Runs a line of shell as root.
     pub fn run(&self, line: &str, input: &[u8], within: Duration) -> io::Result<Output> {
         let mut command = Command::new("timeout");
