@@ -1,10 +1,5 @@
 //! Protection from scale-in: on at boot before anything else, lifted only after idle was announced and committed, on
 //! again at the first sign of use. What counts is what was read back after the last change, never what was asked for.
-//!
-//! A VM that cannot be protected vetoes the scale-in of the whole set while it is used, and while that is not known: it
-//! may be the next victim. Once its end was announced and nobody came there is nothing on it to lose, and it is given free
-//! like any other; otherwise it would keep every VM of the set for ever. The first sign of use ends that: it vetoes from
-//! its next report on.
 
 use super::Trouble;
 use crate::problem::Problem;
@@ -17,8 +12,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 const STALE: Duration = Duration::from_secs(30 * 60);
 /// So long it may take before a person is told, unless the answer is final.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What failed for so long without a final answer is not waited for by a VM that nobody uses.
-const HOPELESS: Duration = Duration::from_secs(30 * 60);
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +35,6 @@ pub enum Step {
 pub struct Memory {
     /// What was read back, and when; nothing after anything that may have changed it.
     seen: Option<(Protection, Duration)>,
-    /// What was read back last, however long ago.
-    last: Option<Protection>,
     /// The request that is under way.
     under_way: Option<Protection>,
     /// An earlier change may still be on its way.
@@ -73,18 +64,9 @@ impl Memory {
         self.known(now).is_some_and(|p| p.scale_in)
     }
 
-    /// Whether the VM was given free: idle was committed, and it is known to be unprotected, or nothing can be known of
-    /// it and it never was protected, as far as this agent saw.
+    /// Whether the VM was given free: idle was committed, and it is known to be unprotected.
     pub fn is_free(&self, now: Duration, used: Use) -> bool {
-        let bare = self.known(now).map_or_else(|| self.is_hopeless(now), |p| !p.scale_in);
-        self.lets_go(used) && bare
-    }
-
-    /// Whether it cannot be protected: it is not known to be, never was seen to be, no change is on its way that nobody
-    /// knows the end of, and what was tried was refused for good or failed for long.
-    fn is_hopeless(&self, now: Duration) -> bool {
-        let lasts = |f: &Failure| f.is_lasting() || now >= self.trouble.since + HOPELESS;
-        self.last.is_none_or(|p| !p.scale_in) && !self.doubt && self.trouble.failure.as_ref().is_some_and(lasts)
+        self.lets_go(used) && self.known(now).is_some_and(|p| !p.scale_in)
     }
 
     /// Whether it is being given free, or is: the first sign of use matters.
@@ -107,25 +89,19 @@ impl Memory {
         let known = self.known(now);
         if wanted.scale_in && !known.is_some_and(|p| p.scale_in) {
             self.bare_since.get_or_insert(now);
-        } else if let Some(since) = self.bare_since.take()
-            && wanted.scale_in
-        {
+        } else if let Some(since) = self.bare_since.take() {
             self.took = Some(now.saturating_sub(since));
         }
         if self.under_way.is_some() {
             return None;
         }
         let old = self.seen.is_none_or(|(_, at)| now >= at + LOOK_AGAIN);
-        let as_wanted = known == Some(wanted) && !old;
-        // Only what is known to be protected, or cannot be, is given free: otherwise nobody knows what is on its way.
-        if let Use::Due { epoch } = used
-            && self.committed.is_none()
-            && (as_wanted || self.is_hopeless(now))
-        {
-            return Some(Step::Commit { epoch });
-        }
-        if as_wanted {
-            return None;
+        if known == Some(wanted) && !old {
+            return match used {
+                // Only what is known to be protected is given free: otherwise nobody knows what is on its way.
+                Use::Due { epoch } if self.committed.is_none() => Some(Step::Commit { epoch }),
+                _ => None,
+            };
         }
         // Whoever comes back does not wait because lifting it had failed.
         let turned = wanted.scale_in && self.tried.is_some_and(|tried| !tried.scale_in);
@@ -155,7 +131,7 @@ impl Memory {
         let wanted = self.under_way.take();
         match result {
             Ok(seen) => {
-                (self.seen, self.last) = (Some((seen, now)), Some(seen));
+                self.seen = Some((seen, now));
                 self.lifted = if seen.scale_in { None } else { self.lifted.or(Some(now)) };
                 self.doubt = false;
                 if wanted == Some(seen) {

@@ -110,76 +110,6 @@ fn what_was_seen_is_looked_at_again_and_grows_old() {
     assert!(memory.is_safe(STALE) && memory.trouble.failure.is_some());
 }
 
-const FORBIDDEN: fn() -> Failure = || failure(Some(403));
-
-/// A VM that was refused protection at boot.
-fn bare() -> Memory {
-    let mut memory = Memory::default();
-    assert_eq!(memory.decide(FULL, Use::InUse, S(1)), protect(FULL));
-    memory.started(FULL);
-    memory.take(Err(FORBIDDEN()), S(2), 0);
-    memory
-}
-
-#[test]
-fn a_vm_that_cannot_be_protected_is_given_free_like_any_other_and_not_before() {
-    let mut memory = bare();
-    let due = Use::Due { epoch: 4 };
-    for used in [Use::InUse, Use::Unknown, Use::Quiet] {
-        assert_eq!(memory.decide(FULL, used, S(3)), None, "{used:?}");
-        assert!(!memory.is_free(S(3), used) && !memory.is_safe(S(3)), "{used:?}: it vetoes");
-    }
-    // It is announced: that is committed as anywhere else, and until then it vetoes.
-    assert_eq!(memory.decide(FULL, due, S(4)), Some(Step::Commit { epoch: 4 }));
-    assert!(!memory.is_free(S(4), due));
-    memory.committed(4);
-    assert!(memory.is_free(S(5), due), "nothing to lose");
-    assert_eq!(memory.took, None, "it never was protected");
-    for used in [Use::InUse, Use::Unknown, Use::Quiet, Use::Due { epoch: 5 }] {
-        assert!(!memory.is_free(S(5), used), "{used:?}");
-    }
-    // It is looked at meanwhile: if only writing is refused, that it is unprotected is known.
-    let now = memory.trouble.again;
-    assert_eq!(memory.decide(FULL, due, now), protect(Protection::NONE));
-    done(&mut memory, Protection::NONE, now);
-    assert!(memory.is_free(now, due));
-    // Somebody comes: it is tried at once, and vetoes.
-    assert_eq!(memory.decide(FULL, Use::InUse, now + S(1)), protect(FULL));
-    assert!(!memory.is_free(now + S(1), Use::InUse) && !memory.is_safe(now + S(1)));
-    assert_eq!(
-        memory.decide(FULL, due, now + S(1)).map(|s| matches!(s, Step::Commit { .. })),
-        Some(false),
-        "not again"
-    );
-}
-
-#[test]
-fn what_may_be_protected_or_is_in_doubt_is_not_given_up() {
-    let due = Use::Due { epoch: 1 };
-    let commits = |memory: &Memory, now| matches!(memory.clone().decide(FULL, due, now), Some(Step::Commit { .. }));
-    assert!(commits(&bare(), S(3)));
-    // It may come right by itself.
-    let mut passing = Memory::default();
-    passing.started(FULL);
-    passing.take(Err(failure(Some(503))), S(2), 0);
-    assert!(!commits(&passing, S(2) + HOPELESS - S(1)) && commits(&passing, S(2) + HOPELESS));
-    // A change may be on its way.
-    let mut doubtful = Memory::default();
-    doubtful.started(FULL);
-    doubtful.take(Err(Failure { doubtful: true, ..FORBIDDEN() }), S(2), 0);
-    assert!(!commits(&doubtful, S(9_999)));
-    doubtful.committed(1);
-    assert!(!doubtful.is_free(S(9_999), due));
-    // It was protected, and the role was taken away: it still is, and nobody may count on its going.
-    let mut kept = Memory::default();
-    done(&mut kept, FULL, S(1));
-    kept.started(FULL);
-    kept.take(Err(FORBIDDEN()), STALE, 0);
-    assert!(!commits(&kept, STALE + S(2)));
-    kept.committed(1);
-    assert!(!kept.is_free(STALE + S(2), due));
-}
-
 fn told(memory: &Memory, now: Duration) -> Option<Problem> {
     let (name, set) = ("dsvmpool_7".to_owned(), "dsvmpool".to_owned());
     let node = Node { name, vm_id: "v".into(), location: "l".into(), cloud: Cloud::Public, spot: false };
@@ -218,8 +148,6 @@ enum Fate {
     Fine,
     /// Nothing arrives.
     Refused,
-    /// The identity has no role.
-    Forbidden,
     /// It is done, and the reply is lost.
     Lost,
     /// It will be done so many passes later, and the reply is lost.
@@ -249,7 +177,6 @@ impl Server {
         let lost = Failure { doubtful: true, ..failure(None) };
         match fate {
             Fate::Refused => return Err(failure(Some(500))),
-            Fate::Forbidden => return Err(FORBIDDEN()),
             _ if self.now == wanted && !force => {}
             _ if self.coming.is_some() => return Err(failure(Some(409))),
             Fate::Later(n) => {
@@ -273,7 +200,7 @@ fn used() -> impl Strategy<Value = Use> {
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![3 => Just(Fate::Fine), 1 => Just(Fate::Refused), 1 => Just(Fate::Forbidden), 1 => Just(Fate::Lost), 1 => (0..6_u8).prop_map(Fate::Later)]
+    prop_oneof![3 => Just(Fate::Fine), 1 => Just(Fate::Refused), 1 => Just(Fate::Lost), 1 => (0..6_u8).prop_map(Fate::Later)]
 }
 
 proptest! {
@@ -294,8 +221,7 @@ proptest! {
             match memory.decide(full, used, now) {
                 Some(Step::Commit { epoch }) => {
                     prop_assert_eq!(used, Use::Due { epoch });
-                    // What is known, or so: nothing is on its way.
-                    prop_assert!(memory.is_safe(now) || (!server.now.scale_in && server.coming.is_none()));
+                    prop_assert!(memory.is_safe(now));
                     if commits {
                         memory.committed(epoch);
                         committed = Some(epoch);
@@ -319,15 +245,6 @@ proptest! {
             }
             prop_assert!(!memory.is_safe(now) || (server.now.scale_in && server.coming.is_none()), "{memory:?} {server:?}");
             prop_assert!(!memory.is_free(now, used) || (!server.now.scale_in && server.coming.is_none()));
-            // Only an announcement that was committed and stands makes a VM one that may go; whatever else it is, and
-            // scale-in may take it, it vetoes.
-            let stands = matches!(used, Use::Due { epoch } if committed == Some(epoch));
-            let free = memory.is_free(now, used);
-            prop_assert!(stands || !free);
-            let values = super::super::metric::values(used, memory.is_safe(now), free);
-            prop_assert!(values.idle != Some(true) || stands);
-            prop_assert!(values.unprotected == Some(true) || free || memory.is_safe(now));
-            prop_assert!(stands || server.now.scale_in || values.unprotected == Some(true));
         }
         prop_assert_eq!(server.now, full);
         prop_assert!(memory.is_safe(now) && memory.trouble.failure.is_none());
