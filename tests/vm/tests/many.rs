@@ -18,8 +18,8 @@ with open("/etc/passwd", "a") as passwd, open("/etc/group", "a") as group, open(
         os.chown(f"/home/u{n}", uid, uid)
 "#;
 
-/// The user's own service manager starts a service and sees its end.
-const MANAGER: &str = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemd-run --user --quiet --wait true";
+/// The user's own service manager looks at everything anew and answers.
+const MANAGER: &str = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user daemon-reload";
 
 /// How many users' directories are mounted.
 fn mounted(guest: &Guest) -> usize {

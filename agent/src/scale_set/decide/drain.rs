@@ -142,6 +142,8 @@ pub struct Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Busy {
     tell: bool,
+    /// What people are being told is of an event that is over.
+    tell_is_old: bool,
     log_ins: bool,
     approve: bool,
     rescue: BTreeMap<String, Duration>,
@@ -159,6 +161,9 @@ pub struct Memory {
     guests: BTreeSet<String>,
     /// What people were told of it.
     told: BTreeSet<Notice>,
+    /// An event that was to end the VM vanished, and people are to hear of that.
+    #[serde(default)]
+    called_off: bool,
     /// Log-ins are refused, or may be.
     refused: bool,
     /// They are for sure.
@@ -229,7 +234,10 @@ impl Memory {
         let mut steps = Vec::new();
         let Some(events) = &facts.events else { return steps };
         let worst = events.iter().filter(|e| e.kind != EventKind::Freeze).max_by_key(|e| e.kind);
-        self.follow(worst, facts, &mut steps);
+        self.follow(worst, facts);
+        if self.called_off {
+            self.tell(Notice::CalledOff, &mut steps);
+        }
         match worst {
             None => self.admit(facts, &mut steps),
             Some(event) if event.kind.is_end() => {
@@ -247,12 +255,12 @@ impl Memory {
 
     /// Another event than before, or none: what was done for the last one is not done for this one. What was copied for
     /// somebody stays copied.
-    fn follow(&mut self, event: Option<&Event>, facts: &Facts, steps: &mut Vec<Step>) {
+    fn follow(&mut self, event: Option<&Event>, facts: &Facts) {
         let same = |(id, ..): &(String, EventKind, Duration)| event.is_some_and(|e| e.id == *id);
         if self.current.as_ref().is_some_and(same) || (self.current.is_none() && event.is_none()) {
             return;
         }
-        let ended = self.is_ending();
+        let ended = self.is_ending() || self.called_off;
         let busy = std::mem::take(&mut self.busy);
         *self = Self {
             boot_id: std::mem::take(&mut self.boot_id),
@@ -260,12 +268,10 @@ impl Memory {
             guests: facts.users.clone(),
             refused: self.refused,
             surely_refused: self.surely_refused,
-            busy: Busy { tell: false, ..busy },
+            busy: Busy { tell_is_old: busy.tell, ..busy },
             ..Self::default()
         };
-        if ended && !self.is_ending() {
-            steps.push(Step::Tell(Notice::CalledOff));
-        }
+        self.called_off = ended && !self.is_ending();
     }
 
     /// Nobody is kept out for an event that vanished.
@@ -387,8 +393,10 @@ impl Memory {
     /// People were told, or could not be: then they are told again.
     pub fn told(&mut self, notice: Notice, done: bool) {
         self.busy.tell = false;
-        if done {
+        let old = std::mem::take(&mut self.busy.tell_is_old);
+        if done && !old {
             self.told.insert(notice);
+            self.called_off &= notice != Notice::CalledOff;
         }
     }
 

@@ -180,6 +180,27 @@ fn what_vanishes_leaves_nothing_behind() {
 }
 
 #[test]
+fn people_who_are_just_being_told_of_the_end_hear_that_it_was_called_off() {
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    vm.facts.used = true;
+    let first = vm.pass();
+    assert!(first.contains(&Step::Tell(Notice::Deletion)));
+    vm.facts.events = Some(vec![]);
+    let second = vm.pass();
+    assert!(!second.iter().any(|s| matches!(s, Step::Tell(_))), "one after the other");
+    vm.finish(first);
+    vm.finish(second);
+    let third = vm.pass();
+    assert!(third.contains(&Step::Tell(Notice::CalledOff)));
+    vm.finish(third);
+    // What was said of the one says nothing of the next.
+    vm.facts.events = Some(vec![Event { id: "e2".into(), ..event(EventKind::Terminate, S(900)) }]);
+    assert!(vm.pass().contains(&Step::Tell(Notice::Deletion)));
+    vm.memory.told(Notice::Deletion, false);
+    assert!(vm.pass().contains(&Step::Tell(Notice::Deletion)), "who could not be told is told again");
+}
+
+#[test]
 fn a_restart_of_the_agent_forgets_nothing_and_repeats_little() {
     let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
     vm.facts.used = true;
