@@ -49,6 +49,23 @@ impl Guest {
         self.sh("systemctl enable --now --quiet azure.service");
     }
 
+    /// Puts what listens at `here`, a port of this machine's loopback, behind 169.254.169.254:80 and 127.0.0.1:`port` in the
+    /// guest: Azure's metadata, and its other services, as the simulator has them. It lasts until the guest is off.
+    ///
+    /// # Panics
+    /// If it cannot be reached.
+    #[track_caller]
+    pub fn put_into_azure(&self, here: u16, port: u16) {
+        self.forward(port, here);
+        self.sh(&format!(
+            "set -e; ip address add 169.254.169.254/32 dev lo
+            systemd-run --quiet --unit=instance-metadata --socket-property=ListenStream=169.254.169.254:80 \
+                /usr/lib/systemd/systemd-socket-proxyd 127.0.0.1:{port}
+            curl --silent --fail --max-time 30 -H Metadata:true \
+                'http://169.254.169.254/metadata/instance/compute?api-version=2021-03-01' >/dev/null"
+        ));
+    }
+
     /// What the simulator says of itself.
     ///
     /// # Panics

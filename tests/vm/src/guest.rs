@@ -318,21 +318,9 @@ impl Guest {
         output.bytes()
     }
 
-    /// Puts what listens at `here`, a port of this machine's loopback, behind 169.254.169.254:80 and 127.0.0.1:`port` in the
-    /// guest: Azure's metadata, and its other services, as the simulator has them. It lasts until the guest is off.
-    ///
-    /// # Panics
-    /// If it cannot be reached.
     #[track_caller]
-    pub fn put_into_azure(&self, here: u16, port: u16) {
+    pub(crate) fn forward(&self, port: u16, here: u16) {
         self.running().control.forward(port, here).unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        self.sh(&format!(
-            "set -e; ip address add 169.254.169.254/32 dev lo
-            systemd-run --quiet --unit=instance-metadata --socket-property=ListenStream=169.254.169.254:80 \
-                /usr/lib/systemd/systemd-socket-proxyd 127.0.0.1:{port}
-            curl --silent --fail --max-time 30 -H Metadata:true \
-                'http://169.254.169.254/metadata/instance/compute?api-version=2021-03-01' >/dev/null"
-        ));
     }
 
     /// Says where a name leads from now on, in `/etc/hosts`.
