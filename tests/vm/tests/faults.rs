@@ -233,6 +233,7 @@ fn ten_minutes_without_a_server_cost_no_byte() {
 
 /// Linux 6.1 gives no new key to what is mounted: it is mounted anew as soon as nobody uses it, and that is said.
 #[test]
+#[ignore = "long: three minutes in a guest of the older release; run it when keys or mounting change"]
 fn an_older_kernel_mounts_anew_what_nobody_uses() {
     use vm::server::{ACCOUNT, KEY2};
     let scenario = Scenario::new("an_older_kernel_mounts_anew_what_nobody_uses");

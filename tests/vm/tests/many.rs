@@ -101,6 +101,7 @@ fn many(name: &str, accounts: usize, here: usize, patience: Duration) {
 }
 
 #[test]
+#[ignore = "long: three minutes for what a thousand accounts show too; run it when mounts or presence change"]
 fn of_sixty_accounts_the_six_who_are_here_have_mounts() {
     many("of_sixty_accounts_the_six_who_are_here_have_mounts", 60, 6, Duration::from_secs(180));
 }
