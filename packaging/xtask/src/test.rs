@@ -37,6 +37,9 @@ pub fn run(rings: &[Ring]) -> Result<(), Box<dyn Error>> {
                 nextest(&["--package", "cli"], None)?;
             }
             Ring::Namespaces => {
+                // The real Jupyter is fetched into a Python of its own; a second source of names is asked through systemd's.
+                let tools = ["curl", "git", "libnss-systemd", "python3-venv"];
+                host::packages(&tools)?;
                 host::packages(&["iproute2", "nftables", "passwd", "util-linux"])?;
                 host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
                 nextest(&["--package", "namespaces"], None)?;

@@ -75,11 +75,11 @@ pub fn measure(guest: &Guest, server: &FileServer, times: u32) -> Vec<Row> {
             let took = numbers(guest, &mount);
             rows.push(Row::beside(&what, Unit::Milliseconds, median(&mounting), other.whose, median(&took)));
             guest.sh(&format!(
-                "mkdir -p /bench/work && mount -t {} {} /bench/work -o {} && mkdir -p -m 1777 /bench/work/bench-area",
+                "mkdir -p /bench/theirs && mount -t {} {} /bench/theirs -o {} && mkdir -p -m 1777 /bench/theirs/bench-area",
                 other.kind, other.source, other.options
             ));
-            let theirs = work(guest, "/bench/work/bench-area");
-            guest.sh("rm -rf /bench/work/bench-area; umount /bench/work");
+            let theirs = work(guest, "/bench/theirs/bench-area");
+            guest.sh("rm -rf /bench/theirs/bench-area; umount /bench/theirs");
             for (what, seconds) in &ours {
                 let other_seconds = theirs.get(what).copied().unwrap_or(f64::NAN);
                 rows.push(Row::beside(&format!("{kind}: {what}"), Unit::Seconds, *seconds, other.whose, other_seconds));

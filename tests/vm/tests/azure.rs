@@ -45,6 +45,7 @@ fn a_vm_of_a_scale_set_is_set_up_by_its_custom_data_and_protects_itself() {
     assert_eq!(status["node"]["scale_set"], "dsvmpool");
 
     // What the platform was given is kept by cloud-init: nobody but root reads a key there.
+    vm.sh("test -s /var/lib/cloud/instance/user-data.txt");
     let readable = vm.as_user("alice", "cat /var/lib/waagent/ovf-env.xml /var/lib/cloud/instance/user-data.txt");
     assert!(!readable.success() && readable.stdout.is_empty(), "{readable}");
 

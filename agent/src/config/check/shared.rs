@@ -120,11 +120,11 @@ mod tests {
     #[test]
     fn what_is_right_has_no_mistake() {
         let text = "[[shared]]\ndirectory = \"team/data\"\nlink = \"data\"\ngroup = \"@data team\"\nread_only = true\n\
-                    [[shared]]\ndirectory = \"team/work\"\nlink = \"notebooks/work\"";
+                    [[shared]]\ndirectory = \"team/lab\"\nlink = \"notebooks/lab\"";
         let (shared, found) = findings(text);
         assert!(found.is_empty(), "{found:?}");
         let seen: Vec<_> = shared.iter().map(|s| (s.template(), s.group.as_deref(), s.read_only)).collect();
         let data = ("team/data/{user}".to_owned(), Some("data team"), true);
-        assert_eq!(seen, [data, ("team/work/{user}".to_owned(), None, false)]);
+        assert_eq!(seen, [data, ("team/lab/{user}".to_owned(), None, false)]);
     }
 }
