@@ -1,5 +1,5 @@
 //! The seams to the machine: clocks, HTTP, mounts, file system by descriptor, processes, connections, the kernel's keys,
-//! terminals.
+//! programs, systemd, terminals.
 
 pub mod clock;
 pub mod host;
@@ -10,6 +10,8 @@ pub mod mount;
 pub mod mountinfo;
 pub mod open;
 pub mod process;
+pub mod program;
 pub mod random;
 pub mod sockets;
+pub mod systemd;
 pub mod terminals;

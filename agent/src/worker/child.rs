@@ -20,7 +20,7 @@ use crate::share::options::For;
 use crate::share::{flush, old, repair, whole};
 use crate::status::textfile;
 use crate::sys::clock::{boot_id, boottime, rfc3339};
-use crate::sys::{process, terminals};
+use crate::sys::{process, systemd, terminals};
 use crate::workspace::model::Person;
 use crate::workspace::{act as workspace, identities, import, observe, rescue, shared};
 use rustix::fd::OwnedFd;
@@ -216,6 +216,9 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     let done = |()| Answer::Done;
     if let Some(odd) = job.directories().find(|d| !is_plain(d)) {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
+    }
+    if job.mounts() && systemd::is_stopping() {
+        return Err(Failure::said(Attempt::Worker, "this VM goes down, so nothing is mounted any more"));
     }
     match job {
         Job::KeepSettings | Job::FetchKeys | Job::Textfile { .. } => {

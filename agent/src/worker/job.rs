@@ -287,6 +287,11 @@ impl Job {
         }
     }
 
+    /// Whether it leaves a mount behind, for which systemd has to have a job when the machine goes down.
+    pub fn mounts(&self) -> bool {
+        matches!(self, Job::LayGuard | Job::MountRoot { .. } | Job::Attach { .. } | Job::ShowAll { .. })
+    }
+
     /// Whether it is about the share itself, and not about users.
     pub fn is_shares(&self) -> bool {
         use Job::{FetchKeys, Heal, LayGuard, MountRoot, Probe, Reach, Rekey, Trial, UnmountRoot};

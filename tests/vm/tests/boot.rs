@@ -10,6 +10,7 @@ const SOON: Duration = Duration::from_secs(120);
 const HUB: &str = "[Service]
 ExecStartPre=/usr/bin/setpriv --reuid alice --regid alice --init-groups /usr/local/bin/hub-user look
 ExecStop=/usr/bin/setpriv --reuid alice --regid alice --init-groups /usr/local/bin/hub-user save
+ExecStop=/bin/sh -c 'umount /datamnt/dsvmshare/notebooks/bob && sleep 8; findmnt /datamnt/dsvmshare/notebooks/bob >/root/again; :'
 TimeoutStopSec=60
 ";
 const HUB_USER: &str = "#!/bin/sh
@@ -39,8 +40,13 @@ fn notebooks_are_there_before_the_hub_and_its_last_saves_arrive() {
     guest.wait_ready();
     guest.sh("systemctl daemon-reload; systemctl enable --now jupyterhub");
     server.write("notebooks/alice/there", "before the hub");
+    // What is unmounted is mounted again at once, but not on a machine that goes down.
+    let bob = "/datamnt/dsvmshare/notebooks/bob";
+    guest.sh(&format!("umount {bob}"));
+    wait_for("bob's is mounted again", SOON, || guest.ssh(&format!("findmnt {bob}")).success());
 
     guest.reboot();
+    assert_eq!(guest.sh("cat /root/again"), "", "it was mounted again in the middle of shutdown");
     let seen = guest.sh("cat /home/alice/seen-at-start");
     assert!(seen.contains("there") && !seen.contains("SHARE-NOT-MOUNTED"), "{seen}");
     let (agent, hub) =

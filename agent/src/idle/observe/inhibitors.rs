@@ -5,8 +5,8 @@
 //! files below `/run/systemd/inhibit` are nobody's interface.
 
 use super::Roots;
-use super::sense::command;
 use crate::idle::model::{Level, Seen};
+use crate::sys::{program, systemd};
 use serde::Deserialize;
 
 /// What nobody needs to be told of: it is the agent's own.
@@ -25,14 +25,13 @@ type Inhibitor = (String, String, String, String, u32, u32);
 
 /// Looks. A machine without systemd has no inhibitors; one whose bus or logind gives no answer cannot be told.
 pub fn look(roots: &Roots, counts: &dyn Fn(u32) -> bool) -> Seen {
-    // The way to tell, by sd_booted(3).
-    if !roots.root.join("run/systemd/system").is_dir() {
+    if !systemd::booted(&roots.root) {
         return Seen::Absent;
     }
     let call =
         ["org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager", "ListInhibitors"];
     let arguments = ["--system", "--json=short", "--timeout=5", "call"].into_iter().chain(call);
-    match command("/usr/bin/busctl", arguments) {
+    match program::run("/usr/bin/busctl", arguments) {
         Ok(text) => parse(&text, counts),
         Err(why) => Seen::Unreadable(format!("logind: {why}")),
     }
