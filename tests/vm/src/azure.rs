@@ -12,8 +12,12 @@ use serde_json::Value;
 use crate::guest::Guest;
 use crate::network::Network;
 use crate::qemu::{Cloud, seed};
+use crate::server::KEY;
 
-/// Both addresses are the guest's own, so that whoever asks them reaches the simulator and nobody else can.
+/// Where Key Vault is for such a guest: without TLS, it may be on the machine itself only.
+pub const VAULT: &str = "http://127.0.0.1:8169";
+
+/// All addresses are the guest's own, so that whoever asks them reaches the simulator and nobody else can.
 const UNIT: &str = "[Unit]
 Description=A piece of Azure
 DefaultDependencies=no
@@ -24,7 +28,8 @@ Type=exec
 ExecStartPre=/usr/sbin/ip link set lo up
 ExecStartPre=/usr/sbin/ip address replace 169.254.169.254/32 dev lo
 ExecStartPre=/usr/sbin/ip address replace 168.63.129.16/32 dev lo
-ExecStart=/usr/local/bin/azure --listen 169.254.169.254:80 --also 168.63.129.16:80 --mac 525400000001
+ExecStart=/usr/local/bin/azure --listen 169.254.169.254:80 --also 168.63.129.16:80 --also @VAULT@ --mac 525400000001 \
+    --secret share-key=@KEY@
 [Install]
 WantedBy=sysinit.target
 ";
@@ -44,7 +49,8 @@ impl Guest {
     pub fn start_azure(&self, simulator: &Path) {
         let program = fs::read(simulator).unwrap_or_else(|error| panic!("{}: {error}", simulator.display()));
         self.put(program, "/usr/local/bin/azure", 0o755);
-        self.put(UNIT, "/etc/systemd/system/azure.service", 0o644);
+        let unit = UNIT.replace("@VAULT@", VAULT.trim_start_matches("http://")).replace("@KEY@", KEY);
+        self.put(unit, "/etc/systemd/system/azure.service", 0o644);
         self.put(ENDPOINTS, "/etc/dsvm-agent/agent.d/10-endpoints.toml", 0o644);
         self.sh("systemctl enable --now --quiet azure.service");
     }

@@ -25,13 +25,13 @@
 //! Guests that come from one state have one machine-id, as machines of a carelessly made image do; their names,
 //! addresses and clocks are their own.
 
+pub mod azure;
 pub mod cache;
 pub mod image;
 pub mod server;
 pub mod writer;
 
 mod agent;
-mod azure;
 mod control;
 mod guest;
 mod network;
