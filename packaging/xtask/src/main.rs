@@ -40,6 +40,9 @@ enum Command {
     Test {
         /// Some of: check, unit, cli, namespaces, azure, vm.
         rings: Vec<test::Ring>,
+        /// Only tests with this in their name, and those too that are run by hand because they last.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
     },
     /// Measure the package in a guest and print one table of figures.
     Bench(bench::Options),
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Size(options) => size::measure(&options).map_err(Box::from),
-        Command::Test { rings } => test::run(&rings),
+        Command::Test { rings, only } => test::run(&rings, only.as_deref()),
         Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
         Command::Template => template::write().map_err(Box::from),
         Command::Image { suite, force } => {

@@ -35,8 +35,8 @@ fn filled(template: &str, words: &[(&str, &str)]) -> String {
 }
 
 /// Boots a VM with this custom data.
-fn boot(image: &Guest, custom_data: &str) -> Guest {
-    let vm = image.boot_clone_on_azure("vm2", custom_data);
+fn boot(image: &Guest, name: &str, custom_data: &str) -> Guest {
+    let vm = image.boot_clone_on_azure(name, custom_data);
     assert_eq!(vm.sh("cloud-id"), "azure");
     let said = vm.ssh("cloud-init status --long").stdout;
     assert_eq!(said.lines().next(), Some("status: done"), "{said}{}", vm.sh("cat /var/log/cloud-init-output.log"));
@@ -44,11 +44,12 @@ fn boot(image: &Guest, custom_data: &str) -> Guest {
 }
 
 /// Boots one, and the first user who comes has notebooks; `read` is how the server sees what she saved.
-fn serves(image: &Guest, custom_data: &str, name: &str, read: impl Fn(&str) -> Vec<u8>) {
-    let mut vm = boot(image, custom_data);
+fn serves(image: &Guest, vm: &str, custom_data: &str, read: impl Fn(&str) -> Vec<u8>) {
+    let mut vm = boot(image, vm, custom_data);
+    let name = vm.name().to_owned();
     vm.wait_ready();
     vm.log_in("alice", &format!("echo {name} >~/notebooks/remote/{name}.ipynb")).ok();
-    assert_eq!(read(&format!("notebooks/alice/{name}.ipynb")), format!("{name}\n").as_bytes(), "{name}");
+    assert_eq!(read(&format!("notebooks/alice/{name}.ipynb")), format!("{name}\n").as_bytes());
     assert_eq!(vm.sh("stat -c '%U %a' /etc/dsvm-agent/agent.toml"), "root 644");
     vm.kill();
 }
@@ -70,12 +71,12 @@ fn every_baked_image_becomes_a_vm_of_the_pool() {
     image.sh("cloud-init clean --logs --machine-id");
     image.power_off_clean();
 
-    serves(&image, &filled(BAKED, &[]), "baked", |path| server.read(path));
-    serves(&image, &filled(BAKED_NFS, &[]), "baked-nfs", over_nfs(&server));
+    serves(&image, "vm2", &filled(BAKED, &[]), |path| server.read(path));
+    serves(&image, "vm3", &filled(BAKED_NFS, &[]), over_nfs(&server));
 
     // Each region has an account and a vault of its own. What cloud-init put in is what the status complains about.
     let words = [("@ACCOUNTS@", "contosods"), ("@VAULTS@", "contoso-")];
-    let vm = boot(&image, &filled(BY_REGION, &words));
+    let vm = boot(&image, "vm4", &filled(BY_REGION, &words));
     let config = vm.sh("cat /etc/dsvm-agent/agent.toml");
     assert!(config.contains("\"//contosodswesteurope.file.core.windows.net/dsvmshare\""), "{config}");
     assert!(config.contains("vault = \"contoso-westeurope\""), "{config}");
@@ -118,8 +119,8 @@ fn every_stock_image_becomes_a_vm_of_the_pool() {
     let url = server.serve("dsvm-agent.deb", std::fs::read(package()).expect("the package"));
     let sum = server.sh("sha256sum /srv/http/dsvm-agent.deb | cut -d' ' -f1");
     let by_url = [("@PACKAGE_URL@", url.as_str()), ("@PACKAGE_SHA256@", &sum)];
-    serves(&image, &filled(STOCK, &by_url), "stock", |path| server.read(path));
-    serves(&image, &filled(STOCK_NFS, &by_url), "stock-nfs", over_nfs(&server));
+    serves(&image, "vm2", &filled(STOCK, &by_url), |path| server.read(path));
+    serves(&image, "vm3", &filled(STOCK_NFS, &by_url), over_nfs(&server));
 
     let place = tempfile::tempdir().expect("a directory");
     let key = repository(place.path());
@@ -131,5 +132,5 @@ fn every_stock_image_becomes_a_vm_of_the_pool() {
     }
     let address = address.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).expect("an address");
     let by_apt = [("@APT_URL@", address.as_str()), ("@APT_KEY@", &key)];
-    serves(&image, &filled(STOCK_APT, &by_apt), "stock-apt", |path| server.read(path));
+    serves(&image, "vm4", &filled(STOCK_APT, &by_apt), |path| server.read(path));
 }
