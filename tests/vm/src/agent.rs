@@ -107,4 +107,18 @@ impl Guest {
             },
         );
     }
+
+    /// Nothing of anybody's lies under the mounts: looked at in a mount namespace of its own.
+    ///
+    /// # Panics
+    /// If something does.
+    #[track_caller]
+    pub fn nothing_lies_under_the_mounts(&self) {
+        let under = self.sh(
+            "unshare -m sh -c 'for at in $(cut -d\" \" -f5 /proc/self/mountinfo | grep ^/datamnt/dsvmshare/); do umount -l $at; done
+             find /datamnt/dsvmshare -type f'",
+        );
+        println!("under the mounts: {under}");
+        assert!(under.lines().all(|l| l.ends_with("-not-mounted") || l.ends_with("/SHARE-NOT-MOUNTED.txt")), "{under}");
+    }
 }

@@ -208,6 +208,11 @@ impl<'a> Watched<'a> {
     }
 }
 
+/// Whether a line of the agent's record says that nothing is wrong with the share.
+pub fn is_well(line: &str) -> bool {
+    line.starts_with("mounted ") && !line.contains("share.")
+}
+
 fn is_block(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }

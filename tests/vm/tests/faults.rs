@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use vm::writer::{Seen, Watched};
+use vm::writer::{Seen, Watched, is_well};
 use vm::{FileServer, Guest, Scenario, Service, Suite, together, wait_for};
 
 /// Emulated guests on a busy machine are late. Figures are printed; what is promised of them is proved by unit tests.
@@ -17,10 +17,6 @@ struct Faults<'a> {
     guest: &'a Guest,
     watched: &'a Watched<'a>,
     rows: Vec<(String, Seen)>,
-}
-
-fn is_well(line: &str) -> bool {
-    line.starts_with("mounted ") && !line.contains("share.")
 }
 
 impl<'a> Faults<'a> {
@@ -91,16 +87,6 @@ impl<'a> Faults<'a> {
     }
 }
 
-/// Nothing of anybody's lies under the mounts: looked at in a mount namespace of its own.
-fn guard_is_empty(guest: &Guest) {
-    let under = guest.sh(
-        "unshare -m sh -c 'for at in $(cut -d\" \" -f5 /proc/self/mountinfo | grep ^/datamnt/dsvmshare/); do umount -l $at; done
-         find /datamnt/dsvmshare -type f'",
-    );
-    println!("under the mounts: {under}");
-    assert!(under.lines().all(|l| l.ends_with("-not-mounted") || l.ends_with("/SHARE-NOT-MOUNTED.txt")), "{under}");
-}
-
 #[test]
 fn an_outage_costs_no_byte_and_heals_by_itself() {
     let scenario = Scenario::new("an_outage_costs_no_byte_and_heals_by_itself");
@@ -146,7 +132,7 @@ fn an_outage_costs_no_byte_and_heals_by_itself() {
     assert!(errors.iter().all(|e| e.starts_with("saved ") && e.contains(" error 9 ")), "{errors:?}");
     assert!(errors.len() <= 4, "{errors:?}");
     assert_eq!(guest.sh("grep notebooks/alice /proc/self/mountinfo | cut -d' ' -f1"), mounted, "never unmounted");
-    guard_is_empty(&guest);
+    guest.nothing_lies_under_the_mounts();
 }
 
 #[test]
@@ -205,7 +191,7 @@ fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
             "{path}"
         );
     }
-    guard_is_empty(&guest);
+    guest.nothing_lies_under_the_mounts();
 }
 
 /// Ten minutes: longer than the kernel's patience, and than any cache lasts.
@@ -228,7 +214,7 @@ fn ten_minutes_without_a_server_cost_no_byte() {
     let errors = watched.finish(&server);
     println!("errors: {errors:?}");
     assert!(errors.iter().all(|e| e.starts_with("saved ") && e.contains(" error 9 ")), "{errors:?}");
-    guard_is_empty(&guest);
+    guest.nothing_lies_under_the_mounts();
 }
 
 /// Linux 6.1 gives no new key to what is mounted: it is mounted anew as soon as nobody uses it, and that is said.
@@ -276,5 +262,5 @@ fn an_older_kernel_mounts_anew_what_nobody_uses() {
     println!("well {:.1} s after she stopped", well - over);
     wait_for("she saves again", LATE, || guest.as_user("alice", "echo fresh >~/notebooks/remote/fresh").success());
     watched.compare(&server, "saved");
-    guard_is_empty(&guest);
+    guest.nothing_lies_under_the_mounts();
 }
