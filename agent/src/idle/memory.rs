@@ -173,7 +173,8 @@ impl Memory {
     fn counters(&mut self, limit: &Limit, counters: &[Counter], before: Option<f64>, at: f64, window: f64) {
         let prefix = format!("{}:", limit.source.name());
         let passed = before.map_or(0.0, |b| at - b);
-        let mut grown: BTreeMap<Option<u32>, f64> = BTreeMap::new();
+        // By how much, and what grew most.
+        let mut grown: BTreeMap<Option<u32>, (f64, f64, Option<&str>)> = BTreeMap::new();
         let mut deltas: BTreeMap<&str, f64> = BTreeMap::new();
         for counter in counters {
             let key = format!("{prefix}{}", counter.id);
@@ -197,7 +198,12 @@ impl Memory {
             let parts = counters.iter().filter(|c| c.within.as_deref() == Some(&counter.id));
             let parts: f64 = parts.filter_map(|c| deltas.get(c.id.as_str())).sum();
             if !counter.system {
-                *grown.entry(counter.who).or_default() += (own - parts).max(0.0);
+                let (sum, most, what) = grown.entry(counter.who).or_default();
+                let rest = (own - parts).max(0.0);
+                *sum += rest;
+                if rest > *most {
+                    (*most, *what) = (rest, counter.what.as_deref());
+                }
             }
         }
         // Ambient marks end with their counter.
@@ -207,8 +213,10 @@ impl Memory {
         for who in known {
             grown.entry(who).or_default();
         }
-        for (who, amount) in grown {
+        for (who, (amount, _, what)) in grown {
             let row = self.row(limit.source, who, at);
+            // Whoever is quiet since then is remembered with what was at work last.
+            row.what = what.map(str::to_owned).or(row.what.take());
             if passed > 0.0 {
                 row.steps.push_back((at, passed, amount));
             }

@@ -144,6 +144,9 @@ pub struct Counter {
     /// The counter that counts this one too. What it counts beyond its parts belongs to whoever it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
+    /// Which program it is, for a person. Not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
 }
 
 /// A time of the last use.
@@ -197,9 +200,10 @@ impl Sample {
     pub fn without_words(mut self) -> Self {
         for seen in self.seen.values_mut() {
             match seen {
+                Seen::Counters(counters) => counters.iter_mut().for_each(|c| c.what = None),
                 Seen::Stamps(stamps) => stamps.iter_mut().for_each(|s| s.what = None),
                 Seen::Levels(levels) => levels.iter_mut().for_each(|l| l.what = None),
-                _ => {}
+                Seen::Absent | Seen::Unreadable(_) => {}
             }
         }
         self

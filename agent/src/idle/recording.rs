@@ -111,7 +111,7 @@ fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idle::model::{Level, Seen, Source};
+    use crate::idle::model::{Counter, Level, Seen, Source};
     use std::collections::BTreeMap;
 
     #[test]
@@ -124,7 +124,9 @@ mod tests {
             } else {
                 vec![]
             };
-            let seen = BTreeMap::from([(Source::Kernel, Seen::Levels(levels))]);
+            let counter = Counter { id: "s".to_owned(), what: Some("secret.py".to_owned()), ..Counter::default() };
+            let counters = Seen::Counters(vec![counter]);
+            let seen = BTreeMap::from([(Source::Kernel, Seen::Levels(levels)), (Source::Cpu, counters)]);
             text += &line(&Sample { at, awake: at, wall: at, seen }).unwrap();
         }
         assert!(!text.contains("secret"));

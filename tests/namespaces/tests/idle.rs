@@ -34,6 +34,7 @@ fn short_lived_children_of_a_user_are_seen_and_named_to_root_only() {
     let busy = idle(&vm);
     let cpu = busy["sources"].as_array().and_then(|s| s.iter().find(|s| s["name"] == "cpu").cloned()).expect("cpu");
     assert_eq!((&cpu["who"], &cpu["state"]), (&Value::from("ada"), &Value::from("busy")));
+    assert_eq!(cpu["what"], "bash", "{cpu}");
     assert!(cpu["observed"].as_f64() >= cpu["threshold"].as_f64(), "{cpu}");
     assert!(vm.sh("dsvm-agent status").out.contains("ada"), "{}", agent.describe());
     let seen_by_grace = vm.as_user("grace", "dsvm-agent idle; dsvm-agent idle --json").out;

@@ -42,6 +42,7 @@ fn what_programs_move_and_wait_for_elsewhere_is_use_and_what_stays_here_is_not()
     let seen = busy(&vm, "network").expect("it is busy");
     assert_eq!(seen["who"], "ada", "what stays on this machine is nobody's traffic: {seen}");
     assert!(seen["observed"].as_f64() >= seen["threshold"].as_f64(), "{seen}");
+    assert!(seen["what"].as_str().is_some_and(|what| what.contains("client.py 10.9.0.1")), "{seen}");
     drop((here, sent));
     wait_for("it is over", SOON, || busy(&vm, "network").is_none());
 

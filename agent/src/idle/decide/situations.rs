@@ -3,6 +3,7 @@
 
 mod jupyter;
 mod peers;
+mod recorded;
 
 use super::*;
 use crate::idle::model::{Counter, Level, Sample, Seen, Stamp};

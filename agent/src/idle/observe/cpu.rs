@@ -56,20 +56,57 @@ const DEEPEST: usize = 6;
 pub struct Last {
     at: f64,
     used: BTreeMap<u32, f64>,
+    /// What the programs that were looked at had used, by number and start: a number may come again.
+    programs: BTreeMap<(i32, u64), f64>,
+}
+
+/// Programs of this look and the last.
+#[derive(Debug, Default)]
+struct Programs {
+    /// When the last look was.
+    since: f64,
+    before: BTreeMap<(i32, u64), f64>,
+    now: BTreeMap<(i32, u64), f64>,
+}
+
+impl Programs {
+    /// The one that used most since the last look, its children that ended included: a loop of short ones is named by
+    /// who runs it. Its short name alone: to read a command line may hold its reader up.
+    fn most<'a>(&mut self, processes: impl IntoIterator<Item = &'a Process>) -> Option<String> {
+        let mut most: Option<(bool, f64, &str)> = None;
+        for process in processes {
+            let (key, used) = ((process.pid, process.started), process.own + process.children);
+            self.now.insert(key, used);
+            // One that is older than the last look and was not looked at then: how much of it is new is not known.
+            let is_new = process.started as f64 / process::TICKS >= self.since;
+            let Some(old) = self.before.get(&key).copied().or(is_new.then_some(0.0)) else { continue };
+            let grown = used - old;
+            // Surroundings only where nothing else grew.
+            let found = (!AMBIENT.contains(&process.name.as_str()), grown, process.name.as_str());
+            if grown > 0.0 && most.is_none_or(|old| (old.0, old.1) < (found.0, found.1)) {
+                most = Some(found);
+            }
+        }
+        most.map(|(_, _, name)| name.to_owned())
+    }
 }
 
 /// Looks: CPU time of people, of containers, and disk traffic.
 pub fn look(roots: &Roots, people: &People<'_>, last: &mut Last, now: f64) -> (Seen, Seen, Seen) {
-    match unified(&roots.cgroup) {
-        Some(cgroup) => by_groups(&cgroup, roots, people, last, now),
+    let before = std::mem::take(&mut last.programs);
+    let mut programs = Programs { since: last.at, before, ..Programs::default() };
+    let seen = match unified(&roots.cgroup) {
+        Some(cgroup) => by_groups(&cgroup, roots, people, last, &mut programs, now),
         None => {
             let cpu = match process::all(&roots.proc, people) {
-                Ok(processes) => Seen::Counters(split(&processes, "p", None, people)),
+                Ok(processes) => Seen::Counters(split(&processes, "p", None, people, &mut programs)),
                 Err(e) => Seen::Unreadable(e.to_string()),
             };
             (cpu, Seen::Absent, Seen::Absent)
         }
-    }
+    };
+    last.programs = programs.now;
+    seen
 }
 
 /// The root of version 2: systemd mounts it here, or beside version 1.
@@ -79,7 +116,14 @@ fn unified(cgroup: &Path) -> Option<PathBuf> {
         .find(|p| p.join("cgroup.controllers").exists() && p.join("user.slice").exists())
 }
 
-fn by_groups(cgroup: &Path, roots: &Roots, people: &People<'_>, last: &mut Last, now: f64) -> (Seen, Seen, Seen) {
+fn by_groups(
+    cgroup: &Path,
+    roots: &Roots,
+    people: &People<'_>,
+    last: &mut Last,
+    programs: &mut Programs,
+    now: f64,
+) -> (Seen, Seen, Seen) {
     let mut cpu = Vec::new();
     let mut io = Vec::new();
     let slices = match slices(&cgroup.join("user.slice")) {
@@ -95,15 +139,17 @@ fn by_groups(cgroup: &Path, roots: &Roots, people: &People<'_>, last: &mut Last,
         let id = format!("s{uid}:{}", inode(&path));
         let is_person = uid == 0 || (people.is_human)(uid);
         let grown = last.used.get(&uid).map_or(0.0, |old| value - old);
-        let ambient = (is_person && grown >= WORTH_SPLITTING * passed).then(|| surroundings(&path, roots, people));
+        let inside = (is_person && grown >= WORTH_SPLITTING * passed).then(|| inside(&path, roots, people));
+        let ambient = inside.as_deref().map(surroundings);
+        let what = inside.and_then(|processes| programs.most(&processes));
         used.insert(uid, value);
         let counter = Counter { id, who: Some(uid), value, system: !is_person, ..Counter::default() };
         if let Some(value) = traffic(&path).filter(|_| is_person) {
             io.push(Counter { value, ..counter.clone() });
         }
-        cpu.push(Counter { ambient, within: Some("u".to_owned()), ..counter });
+        cpu.push(Counter { ambient, within: Some("u".to_owned()), what, ..counter });
     }
-    *last = Last { at: now, used };
+    (last.at, last.used) = (now, used);
     // Read last: what it has beyond its parts was used by slices that went away.
     if let Some(value) = usage(&cgroup.join("user.slice")) {
         cpu.push(Counter { id: "u".to_owned(), value, baseline: true, ..Counter::default() });
@@ -111,7 +157,8 @@ fn by_groups(cgroup: &Path, roots: &Roots, people: &People<'_>, last: &mut Last,
     let mut containers = Vec::new();
     let own = own_group(&roots.proc);
     for (_, path) in children(cgroup).into_iter().filter(|(name, _)| name != "user.slice" && name != "init.scope") {
-        let mut walk = Walk { roots, people, own: own.as_deref(), cgroup, cpu: &mut cpu, containers: &mut containers };
+        let (cpu, containers, own) = (&mut cpu, &mut containers, own.as_deref());
+        let mut walk = Walk { roots, people, own, cgroup, programs, cpu, containers };
         walk.group(&path, 0);
     }
     let io = if io.is_empty() { Seen::Absent } else { Seen::Counters(io) };
@@ -125,6 +172,7 @@ struct Walk<'a> {
     people: &'a People<'a>,
     own: Option<&'a Path>,
     cgroup: &'a Path,
+    programs: &'a mut Programs,
     cpu: &'a mut Vec<Counter>,
     containers: &'a mut Vec<Counter>,
 }
@@ -139,7 +187,8 @@ impl Walk<'_> {
         if is_container(&name) {
             if let Some(value) = usage(path) {
                 let id = format!("c{}", inode(path));
-                self.containers.push(Counter { id, value, ..Counter::default() });
+                let what = Some(container(&name));
+                self.containers.push(Counter { id, value, what, ..Counter::default() });
             }
             return;
         }
@@ -152,7 +201,7 @@ impl Walk<'_> {
             let processes: Vec<Process> =
                 pids.iter().filter_map(|pid| process::read(&self.roots.proc, *pid, self.people)).collect();
             let id = format!("g{}", inode(path));
-            self.cpu.extend(split(&processes, &id, Some(&id), self.people));
+            self.cpu.extend(split(&processes, &id, Some(&id), self.people, self.programs));
             if let Some(value) = usage(path) {
                 self.cpu.push(Counter { id, value, baseline: true, ..Counter::default() });
             }
@@ -165,44 +214,63 @@ impl Walk<'_> {
 
 /// One counter for each owner: the sum of their processes' time and of that of their children that ended. A process that
 /// ends takes its own time to its parent. Everybody who is no person is one counter, and nobody.
-fn split(processes: &[Process], id: &str, within: Option<&str>, people: &People<'_>) -> Vec<Counter> {
+fn split(
+    processes: &[Process],
+    id: &str,
+    within: Option<&str>,
+    people: &People<'_>,
+    programs: &mut Programs,
+) -> Vec<Counter> {
     let mut sums: BTreeMap<Option<u32>, (f64, f64)> = BTreeMap::new();
+    let whose = |process: &Process| (people.is_human)(process.uid).then_some(process.uid);
     for process in processes {
-        let human = (people.is_human)(process.uid);
-        let sum = sums.entry(human.then_some(process.uid)).or_default();
+        let sum = sums.entry(whose(process)).or_default();
         sum.0 += process.own + process.children;
         if AMBIENT.contains(&process.name.as_str()) {
             sum.1 += process.own;
         }
     }
-    let counter = |(who, (value, ambient)): (Option<u32>, (f64, f64))| Counter {
+    let mut counter = |(who, (value, ambient)): (Option<u32>, (f64, f64))| Counter {
         id: format!("{id}:{}", who.map_or("sys".to_owned(), |uid| uid.to_string())),
         who,
         value,
         ambient: who.map(|_| ambient),
         system: who.is_none(),
         within: within.map(str::to_owned),
+        what: who.and_then(|_| programs.most(processes.iter().filter(|p| whose(p) == who))),
         ..Counter::default()
     };
-    sums.into_iter().map(counter).collect()
+    sums.into_iter().map(&mut counter).collect()
 }
 
-/// CPU time of the surroundings among the processes of a slice.
-fn surroundings(slice: &Path, roots: &Roots, people: &People<'_>) -> f64 {
-    let mut sum = 0.0;
+/// The processes of a slice.
+fn inside(slice: &Path, roots: &Roots, people: &People<'_>) -> Vec<Process> {
+    let mut all = Vec::new();
     let mut left = vec![(slice.to_owned(), 0)];
     while let Some((path, depth)) = left.pop() {
-        let processes = pids(&path).into_iter().filter_map(|pid| process::read(&roots.proc, pid, people));
-        sum += processes
-            .filter(|p| AMBIENT.contains(&p.name.as_str()))
-            // What watch starts is watching, too.
-            .map(|p| if p.name == "watch" { p.own + p.children } else { p.own })
-            .sum::<f64>();
+        all.extend(pids(&path).into_iter().filter_map(|pid| process::read(&roots.proc, pid, people)));
         if depth < DEEPEST {
             left.extend(children(&path).into_iter().map(|(_, path)| (path, depth + 1)));
         }
     }
-    sum
+    all
+}
+
+/// CPU time of the surroundings among processes.
+fn surroundings(processes: &[Process]) -> f64 {
+    let ambient = processes.iter().filter(|p| AMBIENT.contains(&p.name.as_str()));
+    // What watch starts is watching, too.
+    ambient.map(|p| if p.name == "watch" { p.own + p.children } else { p.own }).sum()
+}
+
+/// What a container is called: its engine's word and the first twelve digits of its number, as the engine lists it. Its name
+/// only the engine knows, and whoever may ask an engine is root.
+fn container(name: &str) -> String {
+    let scope = name.strip_suffix(".scope").unwrap_or(name);
+    let (engine, id) = scope.rsplit_once('-').unwrap_or(("", scope));
+    let engine = if engine == "libpod" { "podman" } else { engine };
+    let short: String = id.chars().take(12).collect();
+    format!("{engine} container {short}").trim_start().to_owned()
 }
 
 /// Whether a group is one container: as Docker, Podman, containerd and CRI-O name them.

@@ -45,8 +45,10 @@ pub fn look(
         (Ok(connections), Ok(processes)) => {
             let holders: std::io::Result<Vec<Holder>> =
                 processes.into_iter().map(|process| holder(&roots.proc, process)).collect();
+            let mut names = BTreeMap::new();
             let (remote, program, kernels) = match holders {
                 Ok(holders) => {
+                    names = holders.iter().flat_map(|h| h.sockets.iter().map(|inode| (*inode, said(h)))).collect();
                     (remote(&holders, &connections, now), waiting(&holders, &connections, now), kernels(&holders))
                 }
                 // Whose connections they are cannot be told then: that is not the same as that there are none.
@@ -57,7 +59,7 @@ pub fn look(
             };
             BTreeMap::from([
                 (Source::Remote, remote),
-                (Source::Network, network(&connections, counts)),
+                (Source::Network, network(&connections, &names, counts)),
                 (Source::Program, program),
                 (Source::Kernels, kernels),
             ])
@@ -116,9 +118,16 @@ fn remote(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
     Seen::Counters(counters)
 }
 
-fn network(connections: &[Connection], counts: &dyn Fn(u32) -> bool) -> Seen {
+/// Bytes that people's programs move; which program, by the inodes of its sockets.
+fn network(connections: &[Connection], names: &BTreeMap<u32, String>, counts: &dyn Fn(u32) -> bool) -> Seen {
     let own = connections.iter().filter(|c| c.leads_elsewhere() && counts(c.uid));
-    Seen::Counters(own.filter_map(|c| counter(c, c.uid)).collect())
+    let named = |c: &Connection| Some(Counter { what: names.get(&c.inode).cloned(), ..counter(c, c.uid)? });
+    Seen::Counters(own.filter_map(named).collect())
+}
+
+/// A program, for a person.
+fn said(holder: &Holder) -> String {
+    if holder.line.is_empty() { holder.process.name.clone() } else { holder.line.chars().take(80).collect() }
 }
 
 fn counter(connection: &Connection, uid: u32) -> Option<Counter> {
@@ -154,7 +163,7 @@ fn waiting(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
     let level = |h: &Holder| Level {
         who: Some(h.process.uid),
         value: (now - h.process.started as f64 / TICKS).max(0.0),
-        what: Some(if h.line.is_empty() { h.process.name.clone() } else { h.line.chars().take(80).collect() }),
+        what: Some(said(h)),
         ..Level::default()
     };
     Seen::Levels(waits.map(level).collect())
@@ -207,9 +216,10 @@ mod tests {
             connection(4, "10.0.0.9", 0, 8),
             connection(5, "2001:db8::1", 1002, 9),
         ];
-        let Seen::Counters(counters) = network(&connections, &|uid| uid >= 1000) else { panic!() };
-        let told: Vec<_> = counters.iter().map(|c| (c.who.unwrap(), c.value)).collect();
-        assert_eq!(told, [(1001, 5.0), (1002, 9.0)]);
+        let names = BTreeMap::from([(1, "curl https://example.com".to_owned()), (2, "redis".to_owned())]);
+        let Seen::Counters(counters) = network(&connections, &names, &|uid| uid >= 1000) else { panic!() };
+        let told: Vec<_> = counters.iter().map(|c| (c.who.unwrap(), c.value, c.what.as_deref())).collect();
+        assert_eq!(told, [(1001, 5.0, Some("curl https://example.com")), (1002, 9.0, None)]);
         assert_ne!(counters[0].id, counters[1].id);
     }
 

@@ -8,7 +8,7 @@ fn whatever_a_users_server_does_is_that_users_evidence_and_nobody_elses() {
     let home = |who: &str| if who == "root" { "/root".to_owned() } else { format!("/home/{who}") };
     let start = |who: &str, how: &str| {
         vm.sh(&format!("rm -f {}/ready", home(who)));
-        let process = vm.spawn_as(who, &format!("exec python3 /run/hostile.py {how}"));
+        let process = vm.spawn_as(who, &format!("exec -a jupyter-lab python3 /run/hostile.py {how}"));
         wait_for("it listens", SOON, || vm.exists(&format!("{}/ready", home(who))));
         process
     };
@@ -31,6 +31,13 @@ fn whatever_a_users_server_does_is_that_users_evidence_and_nobody_elses() {
         wait_for("bob has none", SOON, || super::rows(&vm, "kernel").iter().all(|r| r["state"] != "unknown"));
     }
     assert!(!vm.exists("/root/heard"), "a token went elsewhere: {}", vm.read("/root/heard"));
+
+    // What hides from its own user is no proof that there is none.
+    let bob = start("bob", "hidden 7777");
+    let row = wait_row(&vm, &agent, "kernel", Some("bob"), "unknown");
+    assert!(row["what"].as_str().is_some_and(|what| what.contains("lets nobody look into it")), "{row}");
+    adas();
+    drop(bob);
 
     // Words of his own are escaped, and short.
     let bob = start("bob", "claims 7777");

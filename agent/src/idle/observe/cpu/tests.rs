@@ -153,6 +153,34 @@ fn a_monitor_below_a_quarter_of_a_core_is_no_work_and_above_it_is() {
 }
 
 #[test]
+fn the_program_that_used_most_is_named_and_what_ran_before_is_not() {
+    let mut m = Machine::new();
+    let scope = "user.slice/user-1001.slice/session-1.scope";
+    let named = |m: &mut Machine, at: f64, seconds: u64| {
+        m.group(scope, 0, &[50, 51, 52]);
+        m.group("user.slice/user-1001.slice", seconds, &[]);
+        m.group("user.slice", seconds, &[]);
+        m.look(at);
+        m.memory.rows.iter().find(|r| r.who == Some(1001)).unwrap().what.clone().unwrap_or_default()
+    };
+    m.process(50, "tmux: server", 500, 0);
+    m.process(51, "python3", 1000, 0);
+    m.process(52, "make", 0, 10);
+    named(&mut m, 30.0, 1500);
+    // Who has used most of all is quiet now; short-lived children of another are at work.
+    m.process(50, "tmux: server", 520, 0);
+    m.process(52, "make", 0, 20);
+    assert_eq!(named(&mut m, 60.0, 1530), "", "how much of that is new is not known");
+    m.process(50, "tmux: server", 540, 0);
+    m.process(52, "make", 0, 30);
+    assert_eq!(named(&mut m, 90.0, 1560), "make");
+    m.process(51, "python3", 1025, 0);
+    assert_eq!(named(&mut m, 120.0, 1590), "python3");
+    // Its end takes nothing from who it was.
+    assert_eq!(named(&mut m, 150.0, 1590), "python3");
+}
+
+#[test]
 fn containers_are_told_by_their_names() {
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     for (name, is) in [
@@ -170,7 +198,10 @@ fn containers_are_told_by_their_names() {
     m.look(30.0);
     m.group(&format!("system.slice/docker-{id}.scope"), 40, &[]);
     m.look(60.0);
-    assert!(m.memory.rows.iter().any(|r| r.source == Source::Container && r.busy));
+    let row = m.memory.rows.iter().find(|r| r.source == Source::Container).unwrap();
+    assert_eq!((row.busy, row.what.as_deref()), (true, Some("docker container 0123456789ab")));
+    assert_eq!(container(&format!("libpod-{id}.scope")), "podman container 0123456789ab");
+    assert_eq!(container(id), "container 0123456789ab");
 }
 
 #[test]

@@ -74,12 +74,17 @@ pub fn servers(proc: &Path, uid: u32, sockets: &[Listener]) -> Result<Vec<Result
     let own: Vec<Listener> = sockets.iter().copied().filter(|s| s.uid == uid && s.inode != 0).collect();
     let entries = std::fs::read_dir(proc).map_err(|e| format!("the process table: {e}"))?;
     let mut found: BTreeMap<u16, Result<Server, String>> = BTreeMap::new();
+    let mut hidden = 0_usize;
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
         if !entry.metadata().is_ok_and(|m| m.uid() == uid) {
             continue;
         }
-        let held = inodes(&entry.path());
+        let Some(held) = inodes(&entry.path()) else {
+            // Keys' agents and sshd's own processes hide from their user, too: they are no servers.
+            hidden += usize::from(is_server(&line(&entry.path())));
+            continue;
+        };
         let held: Vec<Listener> = own.iter().copied().filter(|s| held.contains(&s.inode)).collect();
         let Some(first) = held.first() else { continue };
         let server = match claim(&entry.path(), pid, uid, &held) {
@@ -95,19 +100,27 @@ pub fn servers(proc: &Path, uid: u32, sockets: &[Listener]) -> Result<Vec<Result
             found.insert(port, server);
         }
     }
-    let more = found.len().saturating_sub(MOST_SERVERS);
-    let mut out: Vec<_> = found.into_values().take(MOST_SERVERS).collect();
+    let hides = || Err("a Jupyter server lets nobody look into it: it is not asked".to_owned());
+    let more = (found.len() + hidden).saturating_sub(MOST_SERVERS);
+    let hidden = std::iter::repeat_with(hides).take(hidden);
+    let mut out: Vec<_> = found.into_values().chain(hidden).take(MOST_SERVERS).collect();
     if more > 0 {
         out.push(Err(format!("{more} more Jupyter servers than are asked")));
     }
     Ok(out)
 }
 
-/// The inodes of a process's sockets. None when it is gone, or does not let its own user look.
-fn inodes(directory: &Path) -> BTreeSet<u32> {
-    let entries = std::fs::read_dir(directory.join("fd")).into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
+/// The inodes of a process's sockets: no set when it does not let its own user look (PR_SET_DUMPABLE(2const), or more
+/// capabilities than its user has), an empty one when it is gone.
+fn inodes(directory: &Path) -> Option<BTreeSet<u32>> {
+    let entries = match std::fs::read_dir(directory.join("fd")) {
+        Ok(entries) => Some(entries),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => None,
+        Err(_) => return None,
+    };
     let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-    entries.filter_map(|e| inode(std::fs::read_link(e.path()).ok()?)).collect()
+    let entries = entries.into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
+    Some(entries.filter_map(|e| inode(std::fs::read_link(e.path()).ok()?)).collect())
 }
 
 /// What the process says of itself, if it is a server that waits at one of these sockets.

@@ -184,6 +184,29 @@ fn a_file_counts_when_it_is_a_plain_one_of_the_users_own() {
     assert!(!format!("{:?}", table.found()).contains("token"), "no secret is shown");
 }
 
+#[test]
+fn a_server_that_lets_nobody_look_into_it_is_not_taken_for_none() {
+    let table = Table::new(1);
+    let dir = table.dir.path();
+    table.write("10/cmdline", "/opt/venv/bin/python3\0/opt/venv/bin/jupyter-lab\0");
+    // It ended meanwhile.
+    std::fs::remove_dir_all(dir.join("10/fd")).unwrap();
+    assert!(table.found().is_empty());
+    // No directory, so that whoever runs the tests cannot list it, root neither.
+    table.write("10/fd", "");
+    let found = table.found();
+    assert!(found.len() == 1 && found[0].as_ref().unwrap_err().contains("lets nobody look into it"), "{found:?}");
+    // The next one that can be asked is asked nevertheless, and each of the others is told of.
+    std::fs::create_dir(dir.join("11")).unwrap();
+    table.write("11/cmdline", "jupyterhub-singleuser\0");
+    table.write("11/fd", "");
+    assert_eq!(table.found().len(), 2);
+    // An agent of keys does not let anybody look either, and is no server.
+    table.write("10/cmdline", "ssh-agent\0-s\0");
+    table.write("11/cmdline", "");
+    assert!(table.found().is_empty());
+}
+
 proptest! {
     #[test]
     fn any_environment_and_file_is_a_claim_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
