@@ -105,26 +105,38 @@ fn repository(place: &Path) -> String {
     key
 }
 
-#[test]
-#[ignore = "long: three boots of a stock image; run it when user-data, dependencies of the package, or Key Vault changes"]
-fn every_stock_image_becomes_a_vm_of_the_pool() {
-    let scenario = Scenario::new("every_stock_image_becomes_a_vm_of_the_pool");
+/// The server, and a stock image in which Azure is found.
+fn stock(scenario: &Scenario) -> (FileServer, Guest) {
     let simulator = namespaces::built("azure", "azure");
     let (server, mut image) = together(|| scenario.file_server(), || scenario.guest("vm1").boot());
-    server.start_nfs(false);
     image.become_an_image_for_azure(&simulator, "vm2");
     image.sh("cloud-init clean --logs --machine-id");
     image.power_off_clean();
+    (server, image)
+}
 
+#[test]
+#[ignore = "long: two boots of a stock image; run it when user-data, dependencies of the package, or Key Vault changes"]
+fn every_stock_image_becomes_a_vm_of_the_pool() {
+    let scenario = Scenario::new("every_stock_image_becomes_a_vm_of_the_pool");
+    let (server, image) = stock(&scenario);
+    server.start_nfs(false);
     let url = server.serve("dsvm-agent.deb", std::fs::read(package()).expect("the package"));
     let sum = server.sh("sha256sum /srv/http/dsvm-agent.deb | cut -d' ' -f1");
     let by_url = [("@PACKAGE_URL@", url.as_str()), ("@PACKAGE_SHA256@", &sum)];
     serves(&image, "vm2", &filled(STOCK, &by_url), |path| server.read(path));
     serves(&image, "vm3", &filled(STOCK_NFS, &by_url), over_nfs(&server));
+}
 
+#[test]
+#[ignore = "long: a boot of a stock image; run it when user-data, dependencies of the package, or Key Vault changes"]
+fn a_stock_image_takes_the_package_from_a_repository() {
+    let scenario = Scenario::new("a_stock_image_takes_the_package_from_a_repository");
+    let (server, image) = stock(&scenario);
     let place = tempfile::tempdir().expect("a directory");
     let key = repository(place.path());
     let mut address = String::new();
+    server.sh("mkdir -p /srv/http/apt");
     for entry in std::fs::read_dir(place.path()).expect("the repository") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
@@ -132,5 +144,5 @@ fn every_stock_image_becomes_a_vm_of_the_pool() {
     }
     let address = address.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).expect("an address");
     let by_apt = [("@APT_URL@", address.as_str()), ("@APT_KEY@", &key)];
-    serves(&image, "vm4", &filled(STOCK_APT, &by_apt), |path| server.read(path));
+    serves(&image, "vm2", &filled(STOCK_APT, &by_apt), |path| server.read(path));
 }
