@@ -1,16 +1,17 @@
 //! How a log-in name is written as the name of a directory on the share: fixed for ever, and reversible.
 //!
-//! * Lower-case ASCII letters, digits and `-` `_` `.` `@` `+` `=` `~` `$` `#` `!` `&` `'` `(` `)` `,` `;` `[` `]` `^`
+//! * Lower-case ASCII letters, digits and `-` `_` `.` `@` `+` `=` `$` `#` `!` `&` `'` `(` `)` `,` `;` `[` `]` `^`
 //!   `` ` `` `{` `}` and inner spaces stand for themselves.
 //! * Every other byte is written `%XX` with two upper-case hexadecimal digits: `%` itself, upper-case letters, what SMB
-//!   forbids (`" \ / : | < > * ?` and control characters), and everything outside ASCII.
+//!   forbids (`" \ / : | < > * ?` and control characters), `~`, and everything outside ASCII.
 //! * A dot or a space at the end is written so too, since Windows drops it; so is a name that is only dots.
 //! * The first letter of a name that Windows reserves for a device (`con`, `prn`, `aux`, `nul`, `clock$`, `com0` to `com9`,
 //!   `lpt0` to `lpt9`, also with something behind a dot) is written so too.
 //!
 //! Upper-case letters are escaped because SMB does not tell case apart: `Alice` and `alice` are two people, and get
-//! `%41lice` and `alice`. Forbidden and reserved names: the vendor's "Naming and referencing shares, directories, files,
-//! and metadata".
+//! `%41lice` and `alice`. `~` is escaped because servers that know long names by short ones, too, may call
+//! `bob@contoso.com` something like `bob@co~1`: somebody of that name would be given bob's directory. Forbidden and
+//! reserved names: the vendor's "Naming and referencing shares, directories, files, and metadata".
 
 use std::fmt::Write as _;
 
@@ -31,9 +32,7 @@ pub fn escape(name: &str) -> Option<String> {
             b'a'..=b'z' | b'0'..=b'9' => !(reserved && i == 0),
             b'.' => i != last && !only_dots,
             b' ' => i != last && i != 0,
-            b'-' | b'_' | b'@' | b'+' | b'=' | b'~' | b'$' | b'#' | b'!' | b'&' | b'\'' | b'(' | b')' | b',' | b';' => {
-                true
-            }
+            b'-' | b'_' | b'@' | b'+' | b'=' | b'$' | b'#' | b'!' | b'&' | b'\'' | b'(' | b')' | b',' | b';' => true,
             b'[' | b']' | b'^' | b'`' | b'{' | b'}' => true,
             _ => false,
         };
@@ -105,6 +104,7 @@ mod tests {
             ("zoë", "zo%C3%AB"),
             ("a\nb", "a%0Ab"),
             ("ws$", "ws$"),
+            ("bob@co~1", "bob@co%7E1"),
         ] {
             assert_eq!(escape(name).as_deref(), Some(directory));
             assert_eq!(unescape(directory).as_deref(), Some(name));
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_never_written_is_nobodys() {
-        for directory in ["Alice", "%61lice", "con", "a%2fb", "%", "%4", "bob.", "", "a:b", "%FF"] {
+        for directory in ["Alice", "%61lice", "con", "a%2fb", "%", "%4", "bob.", "", "a:b", "e~1", "%FF"] {
             assert_eq!(unescape(directory), None, "{directory}");
         }
     }
@@ -177,7 +177,7 @@ mod tests {
         fn the_result_is_one_safe_component(name in "\\PC{1,80}|[ -~\\x00-\\x1f]{1,80}") {
             if let Some(d) = escape(&name) {
                 prop_assert!(d.is_ascii() && d.len() <= LONGEST && !d.is_empty());
-                prop_assert!(!d.bytes().any(|b| b < 0x20 || b == 0x7f || b"\"\\/:|<>*?".contains(&b)));
+                prop_assert!(!d.bytes().any(|b| b < 0x20 || b == 0x7f || b"\"\\/:|<>*?~".contains(&b)));
                 prop_assert!(!d.ends_with('.') && !d.ends_with(' ') && d != "." && d != "..");
                 prop_assert!(!is_reserved(&d));
             }
