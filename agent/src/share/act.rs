@@ -158,12 +158,17 @@ fn make_mount_point_of(writable: &OwnedFd, directory: &str, text: &str) -> Resul
 /// The one file that all mount points link to: a thousand of them cost one page.
 fn guard_text(writable: &OwnedFd) -> Result<&'static str, Errno> {
     const NAME: &str = ".share-not-mounted";
-    let (temporary, flags) =
-        (".share-not-mounted.new", OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW);
+    let temporary = ".share-not-mounted.new";
     if rustix::fs::statat(writable, NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         return Ok(NAME);
     }
-    let file = rustix::fs::openat(writable, temporary, flags | OFlags::CLOEXEC, Mode::from(0o444))?;
+    // One that a death left half written may only be read, also by us, who may not override that.
+    match rustix::fs::unlinkat(writable, temporary, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(e),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(writable, temporary, flags, Mode::from(0o444))?;
     rustix::fs::fchmod(&file, Mode::from(0o444))?;
     let mut rest = NOT_MOUNTED_TEXT.as_bytes();
     while !rest.is_empty() {

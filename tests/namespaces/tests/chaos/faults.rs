@@ -15,7 +15,8 @@ const STATE: [&str; 6] = [
 ];
 /// Limits of a process that can be lowered under its hands: what it has now, and hardly more.
 const LIMITS: [&str; 6] = ["--nofile=12", "--nofile=20", "--as=1000000", "--data=500000", "--nproc=1", "--fsize=2000"];
-const NONE: &str = "--nofile=1048576 --as=unlimited --data=unlimited --nproc=unlimited --fsize=unlimited";
+/// Soft limits as high as they go here.
+const NONE: &str = "--nofile=1024: --as=unlimited: --data=unlimited: --nproc=unlimited: --fsize=unlimited:";
 
 /// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,7 +149,9 @@ fn plan(kind: Kind, world: &World, dice: &mut Dice) -> (String, String, Option<P
         }
         Kind::Limited => {
             let (pid, limit) = (process(world, dice), dice.one(&LIMITS));
-            (format!("prlimit --pid {pid} {limit}:"), format!("prlimit --pid {pid} {NONE}"), None)
+            // Whoever was started meanwhile has it from its parent.
+            let end = format!("for p in $(pgrep --full '^dsvm-agent (run|brain)'); do prlimit --pid $p {NONE}; done");
+            (format!("prlimit --pid {pid} {limit}:"), end, None)
         }
         Kind::NoWatches => {
             let hoard = format!("exec setpriv --reuid {AGENT_UID} --clear-groups /run/bin/hoard");
@@ -225,5 +228,7 @@ fn garbage(dice: &mut Dice) -> String {
         format!("echo half >{}", file.replace(".json", ".new")),
         format!("mv {file} {file}.x; head -c 3000 {file}.x >{file}; rm -f {file}.x"),
     ];
-    how[usize::try_from(dice.within(0..7)).unwrap_or(0)].clone()
+    let how = &how[usize::try_from(dice.within(0..7)).unwrap_or(0)];
+    // As the agent's own file is.
+    format!("umask 077; {how}; [ ! -e {file} ] || chown {AGENT_UID}:{AGENT_UID} {file}")
 }
