@@ -147,12 +147,25 @@ pub fn make_mount_points(share: &Share, directories: &[String]) -> Result<Vec<Op
     Ok(directories.iter().map(|d| make_mount_point_of(&writable, d, text).err().map(fail)).collect())
 }
 
+/// It gets its name with the text in it: whether the text is there cannot be seen any more once something is mounted, so
+/// that one without would stay so.
 fn make_mount_point_of(writable: &OwnedFd, directory: &str, text: &str) -> Result<(), Errno> {
-    let (point, _) = open::make_below(writable, Path::new(directory), Mode::from(0o755))?;
-    match rustix::fs::linkat(writable, text, &point, NOT_MOUNTED, AtFlags::empty()) {
+    const NEW: &str = ".point.new";
+    let path = Path::new(directory);
+    let link = |point: &OwnedFd| match rustix::fs::linkat(writable, text, point, NOT_MOUNTED, AtFlags::empty()) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(e) => Err(e),
+    };
+    match open::below(writable, path) {
+        Err(Errno::NOENT) => {}
+        there => return link(&there?),
     }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+    let (parent, _) = open::make_below(writable, parent, Mode::from(0o755))?;
+    // One that a death left is taken up again.
+    let (new, _) = open::make_below(writable, Path::new(NEW), Mode::from(0o755))?;
+    link(&new)?;
+    rustix::fs::renameat(writable, NEW, &parent, name)
 }
 
 /// The one file that all mount points link to: a thousand of them cost one page.
