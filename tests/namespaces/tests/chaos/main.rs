@@ -10,5 +10,6 @@ mod deaths;
 mod dice;
 mod faults;
 mod observer;
+mod room;
 mod storm;
 mod world;
