@@ -14,10 +14,11 @@ install -d -m 0711 /srv/truth/notebooks
 install -d -m 0700 -o ada -g ada /srv/truth/notebooks/ada
 cp -a /home/ada/data /srv/truth/notebooks/ada/
 mkdir /srv/truth/mine; echo mine >/srv/truth/mine/file"#;
-/// All that is there, but for what has chance or time in it.
+/// All that is there, but for what has chance or time in it, and what a death left of an entry in the share's books that was
+/// being made: it has a name of its own there, and nobody reads it.
 const STATE: &str = r#"
 findmnt --list --noheadings --output TARGET,FSROOT,FSTYPE,OPTIONS | grep -E '^(/srv/data|/run/dsvm-agent)' | sort
-cd /; find home srv/truth run/dsvm-agent/last-good.json -printf '%p %y %U %m %l\n' | sort |
+cd /; find home srv/truth run/dsvm-agent/last-good.json -printf '%p %y %U %m %l\n' | grep -v /identities/new/ | sort |
     sed -E 's:(nodes|pool|log)/.+ f :\1/… f :; s:pool/[0-9a-f]+ :pool/… :; s:/[0-9TZ]+\.vm1 :/TIME.vm1 :'
 find home srv/truth -type f ! -path '*/.dsvm-agent/*' -exec sha256sum {} + | sort
 unshare --mount --propagation private bash -c 'mkdir -p /srv/under; mount --bind /srv/data /srv/under; find /srv/under | sort'

@@ -109,7 +109,7 @@ pub fn prepared() -> Option<Sandbox> {
     vm.sh(&format!(
         "mount -o remount,size=24m /run; mount -o remount,size=24m /var/lib; mount -o remount,size=32m {SHARE}
          mkdir -m 0700 {TRUTH}; mount --bind {SHARE} {TRUTH}; mkdir -m 0700 /var/lib/dsvm-agent
-         sed -i 's/:990:/:{AGENT_UID}:/g' /etc/passwd /etc/group
+         sed -i 's/:990\\b/:{AGENT_UID}/g' /etc/passwd /etc/group
          echo {SECRET} >/etc/dsvm-agent/hub.token; chmod 0600 /etc/dsvm-agent/hub.token; echo {SECRET} >/root/secret"
     ))
     .ok();
