@@ -120,7 +120,7 @@ fn mounted(target: &Path, user: &str) -> Result<(), String> {
 
 /// Starts the worker and follows it to its end.
 fn watch(job: &Job, config: &Path, screen: &mut Screen) -> Result<Outcome, String> {
-    let mut child =
+    let (mut child, _pidfd) =
         spawn::spawn(job, (65534, 65534), config, Stdio::piped()).map_err(|e| format!("starting a worker: {e}"))?;
     let out = child.stdout.take().ok_or("no pipe")?;
     let (tell, heard) = mpsc::sync_channel(16);

@@ -316,7 +316,13 @@ impl Idle {
             }
         };
         let (now, longest) = (now.as_secs_f64(), settings.keep_max.as_secs_f64());
+        let before = self.kept.keeps.clone();
         let until = self.kept.keeps.add(uid, seconds, reason, process, now, longest)?;
+        // What is confirmed outlives a death at any moment from then on.
+        if let Err(e) = self.save() {
+            self.kept.keeps = before;
+            return Err(format!("this VM is not kept, since that cannot be written down: {e}"));
+        }
         self.due.0 = now;
         Ok(until - now)
     }
@@ -324,7 +330,12 @@ impl Idle {
     /// Ends the keeps of `uid`; how many there were.
     pub fn end_keeps(&mut self, uid: u32, now: Duration) -> usize {
         self.due.0 = now.as_secs_f64();
-        self.kept.keeps.end(uid)
+        let ended = self.kept.keeps.end(uid);
+        // One that comes back costs money and no work: who ends it is not held up.
+        if let Err(e) = self.save() {
+            tracing::warn!("{}: {e}", self.file.display());
+        }
+        ended
     }
 
     /// The samples after `after`, a few at a time, for whoever records.

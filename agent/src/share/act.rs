@@ -147,23 +147,41 @@ pub fn make_mount_points(share: &Share, directories: &[String]) -> Result<Vec<Op
     Ok(directories.iter().map(|d| make_mount_point_of(&writable, d, text).err().map(fail)).collect())
 }
 
+/// It gets its name with the text in it: whether the text is there cannot be seen any more once something is mounted, so
+/// that one without would stay so.
 fn make_mount_point_of(writable: &OwnedFd, directory: &str, text: &str) -> Result<(), Errno> {
-    let (point, _) = open::make_below(writable, Path::new(directory), Mode::from(0o755))?;
-    match rustix::fs::linkat(writable, text, &point, NOT_MOUNTED, AtFlags::empty()) {
+    const NEW: &str = ".point.new";
+    let path = Path::new(directory);
+    let link = |point: &OwnedFd| match rustix::fs::linkat(writable, text, point, NOT_MOUNTED, AtFlags::empty()) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(e) => Err(e),
+    };
+    match open::below(writable, path) {
+        Err(Errno::NOENT) => {}
+        there => return link(&there?),
     }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+    let (parent, _) = open::make_below(writable, parent, Mode::from(0o755))?;
+    // One that a death left is taken up again.
+    let (new, _) = open::make_below(writable, Path::new(NEW), Mode::from(0o755))?;
+    link(&new)?;
+    rustix::fs::renameat(writable, NEW, &parent, name)
 }
 
 /// The one file that all mount points link to: a thousand of them cost one page.
 fn guard_text(writable: &OwnedFd) -> Result<&'static str, Errno> {
     const NAME: &str = ".share-not-mounted";
-    let (temporary, flags) =
-        (".share-not-mounted.new", OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW);
+    let temporary = ".share-not-mounted.new";
     if rustix::fs::statat(writable, NAME, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         return Ok(NAME);
     }
-    let file = rustix::fs::openat(writable, temporary, flags | OFlags::CLOEXEC, Mode::from(0o444))?;
+    // One that a death left half written may only be read, also by us, who may not override that.
+    match rustix::fs::unlinkat(writable, temporary, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(e),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(writable, temporary, flags, Mode::from(0o444))?;
     rustix::fs::fchmod(&file, Mode::from(0o444))?;
     let mut rest = NOT_MOUNTED_TEXT.as_bytes();
     while !rest.is_empty() {

@@ -233,8 +233,8 @@ impl Launcher<'_> {
         if self.workers.values().filter(|w| !w.stuck).count() >= AT_ONCE {
             return Err("too many helpers at once".to_owned());
         }
-        let child = spawn(job, self.own, &self.options.config, Stdio::from(answer)).map_err(|e| e.to_string())?;
-        let pidfd = pidfd(&child).map_err(|e| e.to_string())?;
+        let started = spawn(job, self.own, &self.options.config, Stdio::from(answer));
+        let (child, pidfd) = started.map_err(|e| e.to_string())?;
         let deadline = Some(boottime() + job.deadline());
         self.next += 1;
         self.workers

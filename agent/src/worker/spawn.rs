@@ -22,8 +22,12 @@ pub(super) fn pidfd(child: &Child) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// Starts a worker with its job on standard input. The answer goes to `answer`.
-pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<Child> {
+/// Starts a worker with its job on standard input. The answer goes to `answer`. The descriptor tells when it ends.
+///
+/// # Errors
+/// As of the calls. Then no worker is left: one of which nobody knows would have no deadline, and a second one would be
+/// started for its target.
+pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<(Child, OwnedFd)> {
     let envelope = serde_json::to_vec(&(job, own))?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);
@@ -33,11 +37,21 @@ pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) ->
     command.stdin(Stdio::piped()).stdout(answer).current_dir("/");
     unblock(&mut command);
     let mut child = command.spawn()?;
+    let input = child.stdin.take();
     // A pipe takes 64 KiB without waiting; a larger job waits for the worker to read, which it does first thing.
-    if let Some(mut input) = child.stdin.take() {
-        input.write_all(&envelope)?;
+    let given = pidfd(&child).and_then(|pidfd| {
+        input.map_or(Ok(()), |mut input| input.write_all(&envelope))?;
+        Ok(pidfd)
+    });
+    match given {
+        Ok(pidfd) => Ok((child, pidfd)),
+        Err(e) => {
+            // It has not read its job to the end, and so has begun nothing in which it could hang.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(e)
+        }
     }
-    Ok(child)
 }
 
 /// The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
@@ -61,7 +75,7 @@ pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> 
 /// # Errors
 /// As of [`ask`].
 pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
-    let mut child = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
+    let (mut child, _pidfd) = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
     let answer = listen(&mut child, within);
     // One that cannot be ended is left behind: it ends with this process's death, or when the server answers.
     let _ = child.kill();
@@ -110,5 +124,20 @@ pub fn identity(config: &Path) -> Result<(u32, u32), String> {
         Answer::Identity { .. } => Err(missing()),
         Answer::Failed(failure) => Err(format!("looking up {USER}: {}", failure.line())),
         _ => Err(format!("looking up {USER}: the helper process gave no answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
+    /// What is started here is this test's own program, which takes no job and ends.
+    #[test]
+    fn one_that_takes_no_job_leaves_nothing_behind() {
+        let job = Job::MountPoints { directories: vec!["notebooks/x".to_owned(); 100_000] };
+        assert!(spawn(&job, (0, 0), Path::new("/nonexistent"), Stdio::null()).is_err());
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        assert_eq!(waitid(Id::All, flags), Err(nix::errno::Errno::ECHILD), "neither running nor waited for");
     }
 }

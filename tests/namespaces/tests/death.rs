@@ -60,6 +60,22 @@ fn open_files_and_mounts_outlive_the_agent() {
 }
 
 #[test]
+fn a_guard_whose_text_was_half_written_at_a_death_is_completed() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    vm.configure("");
+    vm.run_once().ok();
+    // Nobody needed a mount point yet. As a death between the text and its name leaves it.
+    vm.sh("mount -o remount,bind,rw /srv/data && install -m 0444 /dev/null /srv/data/.share-not-mounted.new && \
+           mkdir /srv/data/.point.new && mount -o remount,bind,ro /srv/data")
+        .ok();
+    vm.user("ada");
+    let next = vm.run_once();
+    assert!(next.success(), "{}{}", next.out, next.err);
+    assert!(vm.read("/srv/data/notebooks/ada/SHARE-NOT-MOUNTED.txt").contains("share"));
+    assert_eq!(vm.list("/srv/data"), [".share-not-mounted", "notebooks"]);
+}
+
+#[test]
 fn there_is_one_agent_on_a_machine() {
     let Some(vm) = machine() else { return };
     let agent = vm.agent_start();

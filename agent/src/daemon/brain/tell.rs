@@ -22,11 +22,13 @@ impl Brain {
         if self.news && !(idle || turn || age >= PUBLISH) {
             self.look_after(PUBLISH.saturating_sub(age));
         } else if self.news || self.asked || age >= PERIOD - PRESENCE {
-            if let Err(e) = publish::publish(&Path::new(RUN).join("status"), &status) {
+            let written = publish::publish(&Path::new(RUN).join("status"), &status);
+            if let Err(e) = &written {
                 tracing::warn!("the status cannot be written: {e}");
             }
             self.textfile.news = true;
-            (self.published, self.news, self.asked) = (Some(Instant::now()), false, false);
+            // What could not be written is still news to whoever reads it.
+            (self.published, self.news, self.asked) = (Some(Instant::now()), written.is_err(), false);
             let sentence = sentence::sentence(&status);
             if sentence != self.sentence {
                 self.say(&Ask::Status(sentence.clone()));

@@ -30,6 +30,25 @@ fn what_is_known_and_kept_outlives_a_restart_and_not_a_reboot() {
 }
 
 #[test]
+fn what_was_confirmed_outlives_a_death_at_the_next_moment_and_is_not_confirmed_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings::default();
+    let mut idle = Idle::restore(dir.path(), "b");
+    idle.keep(1001, (3600.0, Some("first".into()), None), &settings, now()).unwrap();
+    let reasons = || Idle::restore(dir.path(), "b").kept.keeps.0.into_iter().map(|k| k.reason).collect::<Vec<_>>();
+    assert_eq!(reasons(), [Some("first".to_owned())], "no look was taken since");
+    // Nothing can be written: what lies at the file's place cannot be replaced.
+    std::fs::remove_file(dir.path().join(FILE)).unwrap();
+    std::fs::create_dir(dir.path().join(FILE)).unwrap();
+    let why = idle.keep(1001, (60.0, Some("second".into()), None), &settings, now()).unwrap_err();
+    assert!(why.contains("not kept"), "{why}");
+    assert_eq!(idle.kept.keeps.0[0].reason.as_deref(), Some("first"), "what was confirmed before is in force");
+    std::fs::remove_dir(dir.path().join(FILE)).unwrap();
+    idle.keep(1002, (60.0, None, None), &settings, now()).unwrap();
+    assert_eq!((reasons().len(), idle.end_keeps(1001, now()), reasons()), (2, 1, vec![None]));
+}
+
+#[test]
 fn a_command_is_kept_for_whoever_it_belongs_to() {
     let dir = tempfile::tempdir().unwrap();
     let (settings, own) = (Settings::default(), rustix::process::getuid().as_raw());
