@@ -46,7 +46,12 @@ pub fn read(input: impl BufRead) -> Result<Vec<Sample>, String> {
     let mut samples = Vec::new();
     for (index, line) in lines.enumerate() {
         let line = line.map_err(|e| e.to_string())?;
-        samples.push(serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", index + 2))?);
+        let sample: Sample = serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", index + 2))?;
+        // Both count from boot; what is reckoned from them must not overflow either.
+        if [sample.at, sample.awake].iter().any(|clock| !(0.0..1e12).contains(clock)) {
+            return Err(format!("line {}: no clock shows such a time", index + 2));
+        }
+        samples.push(sample);
     }
     Ok(samples)
 }

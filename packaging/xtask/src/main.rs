@@ -9,6 +9,7 @@ mod bench;
 mod cloud_init;
 mod deb;
 mod demo;
+mod fuzz;
 mod host;
 mod image;
 mod manual;
@@ -38,9 +39,11 @@ enum Command {
     },
     /// Run the checks and all rings of tests, or those that are named.
     Test {
-        /// Some of: check, unit, cli, namespaces, azure, vm.
+        /// Some of: check, unit, cli, namespaces, azure, vm; and fuzz, which only runs when it is named.
         rings: Vec<test::Ring>,
     },
+    /// Try what others write on everything that reads it, with inputs that libFuzzer makes up.
+    Fuzz(fuzz::Options),
     /// Measure the package in a guest and print one table of figures.
     Bench(bench::Options),
     /// Build the package and print one table of what it takes: on a disk, to download, to build, to trust.
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Deb { out } => deb::build(&out).map(drop).map_err(Box::from),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options).map_err(Box::from),
         Command::Bench(options) => bench::run(&options),
         Command::Size(options) => size::measure(&options).map_err(Box::from),
         Command::Test { rings } => test::run(&rings),
