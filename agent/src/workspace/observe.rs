@@ -62,7 +62,7 @@ fn parent(process: &Path) -> Option<i32> {
 pub fn parent_in(stat: &[u8]) -> Option<i32> {
     let name_end = stat.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// The mount points in the directories `parents` of the guard at `mount_point`: names only, so that nothing mounted on one of them is
