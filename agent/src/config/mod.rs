@@ -52,6 +52,14 @@ pub fn load(path: &Path, trust: Trust) -> Result<Loaded, Vec<Mistake>> {
     from_files(files::read_all(path, trust))
 }
 
+/// The configuration that files of these texts give, the earliest first, as [`load`] does once it has read them.
+///
+/// # Errors
+/// Every mistake, in the order of the files and lines.
+pub fn from_texts(texts: Vec<(PathBuf, String)>) -> Result<Loaded, Vec<Mistake>> {
+    from_files(files::Files { read: texts, ..files::Files::default() })
+}
+
 /// The configuration that these files give.
 fn from_files(files: files::Files) -> Result<Loaded, Vec<Mistake>> {
     let files::Files { read, mistakes, notes, .. } = files;

@@ -78,7 +78,13 @@ impl Idle {
     /// Goes on from what a predecessor of this boot wrote into `directory`.
     pub fn restore(directory: &Path, boot_id: &str) -> Self {
         let file = directory.join(FILE);
-        let kept = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
+        let text = std::fs::read(&file).ok();
+        Self::known(text.as_deref(), boot_id, file)
+    }
+
+    /// Goes on from the text of what a predecessor wrote into `file`, if it is of this boot.
+    pub fn known(text: Option<&[u8]>, boot_id: &str, file: PathBuf) -> Self {
+        let kept = text.and_then(|text| serde_json::from_slice::<Kept>(text).ok());
         let kept = kept.filter(|k| k.memory.boot_id == boot_id && !boot_id.is_empty());
         let kept = kept.unwrap_or_else(|| Kept { memory: Memory::new(boot_id), ..Kept::default() });
         Self {

@@ -98,8 +98,8 @@ async fn converse(mut stream: TcpStream, pages: &watch::Receiver<Page>) -> io::R
     stream.shutdown().await
 }
 
-/// The answer to a request's head.
-fn answer(head: &[u8], page: &Page) -> Vec<u8> {
+/// The answer to a request's head: a whole one, whatever came.
+pub fn answer(head: &[u8], page: &Page) -> Vec<u8> {
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
     let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
     let [method, target, version] = words.as_slice() else { return text(400, "Bad Request", "", "") };

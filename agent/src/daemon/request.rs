@@ -19,8 +19,10 @@ const LIMIT: u64 = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a log-in is answered within, whatever happens.
 pub const LOGIN: Duration = Duration::from_millis(1800);
-/// Connections of root's at once, and of all others together.
+/// Connections of root's at once, and of all others together, but for everybody's first.
 const AT_ONCE: usize = 64;
+/// Connections of all others together with everybody's first: far below the usual limit of descriptors.
+const WITH_FIRST: usize = 256;
 /// Connections of one user's at once.
 const OF_ONE: usize = 8;
 
@@ -130,7 +132,7 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Takes connections for ever and hands what they ask to `engine`. Whoever holds too many is hung up on, so that nobody
-/// but root can keep others waiting, and nobody root.
+/// but root can keep others waiting, nobody root, and some who do it together none who asks for one thing at a time.
 pub async fn serve(listener: UnixListener, engine: mpsc::Sender<Incoming>) {
     let seats = Arc::new(Seats::default());
     loop {
@@ -173,7 +175,11 @@ impl Seats {
         let mut taken = self.taken();
         let own = taken.get(&uid).copied().unwrap_or(0);
         let others: usize = taken.iter().filter(|(u, _)| **u != 0).map(|(_, n)| n).sum();
-        let free = if uid == 0 { own < AT_ONCE } else { own < OF_ONE && others < AT_ONCE };
+        let free = match (uid, own) {
+            (0, _) => own < AT_ONCE,
+            (_, 0) => others < WITH_FIRST,
+            _ => own < OF_ONE && others < AT_ONCE,
+        };
         free.then(|| {
             taken.insert(uid, own + 1);
             Seat { seats: Arc::clone(self), uid }
@@ -226,15 +232,21 @@ mod tests {
         let seats = Arc::new(Seats::default());
         let mallory: Vec<Seat> = (0..100).map_while(|_| seats.take(1001)).collect();
         assert_eq!(mallory.len(), OF_ONE);
+        // Others who do so with her have all seats but everybody's first.
+        let gang: Vec<Seat> = (2000..2020)
+            .flat_map(|uid| (0..100).map_while(move |_| Some(uid)))
+            .filter_map(|uid| seats.take(uid))
+            .collect();
+        assert!(mallory.len() + gang.len() >= AT_ONCE);
         let alice = seats.take(1002).unwrap();
-        let all: Vec<Seat> = (2000..2100).flat_map(|uid| seats.take(uid)).collect();
-        assert_eq!(mallory.len() + 1 + all.len(), AT_ONCE);
-        assert!(seats.take(1003).is_none());
+        assert!(seats.take(1002).is_none(), "a second one is not hers while all are taken");
+        let firsts: Vec<Seat> = (3000..4000).map_while(|uid| seats.take(uid)).collect();
+        assert_eq!(mallory.len() + gang.len() + 1 + firsts.len(), WITH_FIRST);
         let root: Vec<Seat> = (0..100).map_while(|_| seats.take(0)).collect();
         assert_eq!(root.len(), AT_ONCE, "log-ins are never kept out");
         drop(alice);
         assert!(seats.take(1003).is_some());
-        drop((mallory, all, root));
+        drop((mallory, gang, firsts, root));
         assert!(seats.taken().is_empty());
     }
 }

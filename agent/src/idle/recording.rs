@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::io::BufRead;
 
+/// Longest reason why a line cannot be read, in characters.
+const LONGEST: usize = 200;
+
 /// The first line of a recording.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
@@ -46,7 +49,16 @@ pub fn read(input: impl BufRead) -> Result<Vec<Sample>, String> {
     let mut samples = Vec::new();
     for (index, line) in lines.enumerate() {
         let line = line.map_err(|e| e.to_string())?;
-        samples.push(serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", index + 2))?);
+        let sample: Sample = serde_json::from_str(&line).map_err(|e| {
+            // It quotes words of the file, which may be somebody else's: nothing of them may act on a terminal.
+            let why: String = e.to_string().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+            format!("line {}: {why}", index + 2)
+        })?;
+        // Both count from boot; what is reckoned from them must not overflow either.
+        if [sample.at, sample.awake].iter().any(|clock| !(0.0..1e12).contains(clock)) {
+            return Err(format!("line {}: no clock shows such a time", index + 2));
+        }
+        samples.push(sample);
     }
     Ok(samples)
 }

@@ -83,7 +83,10 @@ fn child(
 }
 
 /// The keys in what the child wrote: a line for each and a dot at the end, or `!` and why there are none.
-fn parse(answer: &[u8]) -> Result<Vec<Zeroizing<String>>, String> {
+///
+/// # Errors
+/// Why there are none, in words, and never with a part of a key.
+pub fn parse(answer: &[u8]) -> Result<Vec<Zeroizing<String>>, String> {
     let text = std::str::from_utf8(answer).map_err(|_| "the answer is no text".to_owned())?;
     if let Some(why) = text.strip_prefix('!') {
         return Err(why.trim_end().chars().filter(|c| !c.is_control()).take(300).collect());

@@ -24,7 +24,30 @@ pub fn is_synchronised() -> Option<bool> {
     (state >= 0).then_some(time.status & libc::STA_UNSYNC == 0)
 }
 
-/// A wall-clock time as RFC 3339 in UTC, to the second.
+/// A wall-clock time as RFC 3339 in UTC, to the second. One that it cannot write, before 1970 or after 9999, is the first or
+/// the last that it can: a clock that nobody set may be anywhere, and what is reckoned from it beyond.
 pub fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
+    /// 9999-12-31T23:59:59Z.
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(LAST);
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_can_be_written() {
+        let (epoch, s) = (SystemTime::UNIX_EPOCH, Duration::from_secs);
+        for (time, text) in [
+            (epoch + s(1_772_625_600), "2026-03-04T12:00:00Z"),
+            (epoch, "1970-01-01T00:00:00Z"),
+            (epoch - s(1), "1970-01-01T00:00:00Z"),
+            (epoch + s(253_402_300_799), "9999-12-31T23:59:59Z"),
+            (epoch + s(253_402_300_800), "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(time), text);
+        }
+    }
 }

@@ -8,7 +8,7 @@ pub fn name() -> String {
 }
 
 /// The name in the text of hostname(5), unless it is none: empty, or the one of machines that get theirs elsewhere.
-fn chosen(file: &str, kernel: &str) -> String {
+pub fn chosen(file: &str, kernel: &str) -> String {
     let line = file.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#')).unwrap_or_default();
     let short = line.split('.').next().unwrap_or_default();
     let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));

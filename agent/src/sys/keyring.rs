@@ -18,7 +18,7 @@ pub fn forget_names() -> io::Result<()> {
 }
 
 /// The serial number of the resolver's keyring, from `/proc/keys` (proc_keys(5)): the first field, in hexadecimal.
-fn resolver(keys: &str) -> Option<u32> {
+pub fn resolver(keys: &str) -> Option<u32> {
     keys.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let is_it = fields.get(7) == Some(&"keyring") && fields.get(8).is_some_and(|d| *d == ".dns_resolver:");

@@ -46,7 +46,7 @@ impl Log {
 }
 
 /// The message of a record, `priority,sequence,time,flags;message`, if it tells why something about SMB or NFS failed.
-fn telling(record: &str) -> Option<&str> {
+pub fn telling(record: &str) -> Option<&str> {
     let message = record.split_once(';')?.1.lines().next()?;
     let about = ["CIFS", "NFS"].iter().any(|word| message.contains(word)) || message.contains("hmac(md5)");
     // These say only that something was tried, or repeat the error's number.

@@ -117,16 +117,19 @@ fn request(kind: u16, flags: u16, family: u8, more: u8, states: u32, id: &[u8; 4
 
 /// One message of an answer.
 #[derive(Debug, PartialEq, Eq)]
-enum Message {
+pub enum Message {
+    /// A socket.
     One(Connection),
+    /// The last one.
     End,
     /// With the error's number; zero for "done as asked".
     Error(i32),
+    /// Something that was not asked for.
     Other,
 }
 
 /// Takes a datagram of messages apart (netlink(7)). What is cut off is left out.
-fn messages(mut bytes: &[u8]) -> Vec<Message> {
+pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
     let mut out = Vec::new();
     while let (Some(length), Some(kind)) = (number(bytes, 0), bytes.get(4..6)) {
         let length = length as usize;

@@ -201,7 +201,11 @@ async fn finish(mut reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Answer, F
     parse(&bytes)
 }
 
-fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
+/// What a worker wrote.
+///
+/// # Errors
+/// The failure that it tells of, or that it wrote no answer.
+pub fn parse(bytes: &[u8]) -> Result<Answer, Failure> {
     match serde_json::from_slice(bytes) {
         Ok(Answer::Failed(failure)) => Err(failure),
         Ok(answer) => Ok(answer),

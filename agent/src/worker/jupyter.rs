@@ -89,14 +89,14 @@ fn people(proc: &Path, uids: &BTreeSet<u32>) -> BTreeMap<u32, Result<Person, Str
 }
 
 /// Whether it is a helper of an earlier look that is still there. One that ended and was not waited for is gone.
-fn is_helper(status: &str) -> bool {
+pub fn is_helper(status: &str) -> bool {
     let ended = status.lines().any(|line| line.starts_with("State:\tZ") || line.starts_with("State:\tX"));
     !ended && status.lines().next() == Some("Name:\tdsvm:jupyter")
 }
 
 /// The user of a process that runs as them and nobody else, with its real and supplementary groups
 /// (proc_pid_status(5)): a program that was given another group for a while (setgid) passes none on.
-fn person(status: &str, uid: u32) -> Option<Person> {
+pub fn person(status: &str, uid: u32) -> Option<Person> {
     let numbers = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
         line.split_whitespace().map(|n| n.parse::<u32>().ok()).collect::<Option<Vec<u32>>>()

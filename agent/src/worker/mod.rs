@@ -12,7 +12,7 @@
 pub mod child;
 pub mod client;
 pub mod job;
-mod jupyter;
+pub mod jupyter;
 pub mod launcher;
 pub mod privilege;
 pub mod spawn;

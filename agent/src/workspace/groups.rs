@@ -41,7 +41,7 @@ impl Groups {
 }
 
 /// Whether the files alone say who is in what group (nsswitch.conf(5)). `systemd` adds nothing where it has nothing.
-fn only_files(nsswitch: &str, systemd_is_empty: bool) -> bool {
+pub fn only_files(nsswitch: &str, systemd_is_empty: bool) -> bool {
     let line = |database: &str| {
         let mut lines = nsswitch.lines().map(|l| l.split('#').next().unwrap_or_default());
         lines.find_map(|l| l.trim().strip_prefix(database)?.trim_start().strip_prefix(':').map(str::to_owned))
@@ -53,7 +53,8 @@ fn only_files(nsswitch: &str, systemd_is_empty: bool) -> bool {
     words.peek().is_some() && words.all(known)
 }
 
-fn parse(text: &str) -> Groups {
+/// The groups in the text of group(5). A line that is none is left out.
+pub fn parse(text: &str) -> Groups {
     let mut out = Groups::default();
     for line in text.lines() {
         let fields: Vec<&str> = line.split(':').collect();

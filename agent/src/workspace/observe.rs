@@ -54,12 +54,15 @@ pub fn present(proc: &Path, cgroup: &Path, launcher: Option<i32>) -> io::Result<
     Ok(out)
 }
 
-/// The parent of a process (proc_pid_stat(5)): the second field behind the name, which may hold anything.
 fn parent(process: &Path) -> Option<i32> {
-    let stat = std::fs::read(process.join("stat")).ok()?;
+    parent_in(&std::fs::read(process.join("stat")).ok()?)
+}
+
+/// The parent of a process by its `stat` (proc_pid_stat(5)): the second field behind the name, which may hold anything.
+pub fn parent_in(stat: &[u8]) -> Option<i32> {
     let name_end = stat.iter().rposition(|b| *b == b')')?;
     let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    rest.split_whitespace().nth(1)?.parse().ok()
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// The mount points in the directories `parents` of the guard at `mount_point`: names only, so that nothing mounted on one of them is
@@ -69,7 +72,8 @@ pub fn points(mount_point: &Path, parents: &BTreeSet<PathBuf>) -> BTreeSet<PathB
     parents.iter().flat_map(|parent| entries(parent).map(|e| parent.join(e.file_name()))).collect()
 }
 
-fn slice_uid(name: &str) -> Option<u32> {
+/// The user whose slice of systemd's has this name (user@.service(5)).
+pub fn slice_uid(name: &str) -> Option<u32> {
     name.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
 }
 

@@ -9,6 +9,7 @@ mod bench;
 mod cloud_init;
 mod deb;
 mod demo;
+mod fuzz;
 mod host;
 mod image;
 mod manual;
@@ -38,12 +39,14 @@ enum Command {
     },
     /// Run the checks and all rings of tests, or those that are named.
     Test {
-        /// Some of: check, unit, cli, namespaces, azure, vm.
+        /// Some of: check, unit, cli, namespaces, azure, vm; and fuzz, which only runs when it is named.
         rings: Vec<test::Ring>,
         /// Only tests with this in their name, and those too that are run by hand because they last.
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// Try what others write on everything that reads it, with inputs that libFuzzer makes up.
+    Fuzz(fuzz::Options),
     /// Measure the package in a guest and print one table of figures.
     Bench(bench::Options),
     /// Build the package and print one table of what it takes: on a disk, to download, to build, to trust.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
     let result: Result<(), Box<dyn std::error::Error>> = match Arguments::parse().command {
         Command::Deb { out } => deb::build(&out).map(drop).map_err(Box::from),
         Command::Demo(options) => demo::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options).map_err(Box::from),
         Command::Bench(options) => bench::run(&options),
         Command::Size(options) => size::measure(&options).map_err(Box::from),
         Command::Test { rings, only } => test::run(&rings, only.as_deref()),

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the checks and the rings of tests, from nothing.
 
-use crate::{cloud_init, deb, host, image, manual, template};
+use crate::{cloud_init, deb, fuzz, host, image, manual, template};
 use clap::ValueEnum;
 use std::error::Error;
 use std::path::Path;
@@ -22,6 +22,9 @@ pub enum Ring {
     Azure,
     /// The package in guests.
     Vm,
+    /// Everything that reads what others write, for some seconds each. What it found before is kept and tried again by
+    /// the unit ring, so it is no part of all.
+    Fuzz,
 }
 
 /// Runs `rings`, or all of them in order, and stops at the first that fails. With `only`, of their tests those with that in
@@ -36,7 +39,10 @@ pub fn run(rings: &[Ring], only: Option<&str>) -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         match ring {
             Ring::Check => check()?,
-            Ring::Unit => nextest(&["--package", "dsvm-agent", "--package", "xtask", "--package", "bench"], None)?,
+            Ring::Unit => nextest(
+                &["--package", "dsvm-agent", "--package", "xtask", "--package", "bench", "--package", "fuzz"],
+                None,
+            )?,
             Ring::Cli => {
                 host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
                 nextest(&["--package", "cli"], None)?;
@@ -60,6 +66,7 @@ pub fn run(rings: &[Ring], only: Option<&str>) -> Result<(), Box<dyn Error>> {
                 // Most of them wait for pauses to end.
                 nextest(&["--package", "azure", "--test-threads", "8"], None)?;
             }
+            Ring::Fuzz => fuzz::run(&fuzz::Options::default())?,
             Ring::Vm => {
                 // The older release has an older kernel, systemd and cloud-init.
                 image::build(vm::Suite::Trixie, false)?;

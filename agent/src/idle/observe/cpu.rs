@@ -274,7 +274,7 @@ fn container(name: &str) -> String {
 }
 
 /// Whether a group is one container: as Docker, Podman, containerd and CRI-O name them.
-fn is_container(name: &str) -> bool {
+pub fn is_container(name: &str) -> bool {
     let hex = |id: &str| id.len() >= 12 && id.bytes().all(|b| b.is_ascii_hexdigit());
     let scope = name.strip_suffix(".scope").unwrap_or(name);
     ["docker-", "libpod-", "cri-containerd-", "crio-", "nerdctl-"].iter().any(|p| scope.strip_prefix(p).is_some_and(hex))
@@ -311,7 +311,8 @@ fn usage(path: &Path) -> Option<f64> {
     parse_usage(&std::fs::read_to_string(path.join("cpu.stat")).ok()?)
 }
 
-fn parse_usage(text: &str) -> Option<f64> {
+/// CPU time in seconds, from the text of a group's `cpu.stat` (cgroup v2).
+pub fn parse_usage(text: &str) -> Option<f64> {
     let microseconds: u64 = text.lines().find_map(|l| l.strip_prefix("usage_usec "))?.trim().parse().ok()?;
     Some(microseconds as f64 / 1e6)
 }
@@ -321,7 +322,8 @@ fn traffic(path: &Path) -> Option<f64> {
     Some(parse_traffic(&std::fs::read_to_string(path.join("io.stat")).ok()?))
 }
 
-fn parse_traffic(text: &str) -> f64 {
+/// Bytes read and written, from the text of a group's `io.stat` (cgroup v2).
+pub fn parse_traffic(text: &str) -> f64 {
     let bytes = |word: &str| {
         let number = word.strip_prefix("rbytes=").or_else(|| word.strip_prefix("wbytes="))?;
         number.parse::<u64>().ok()

@@ -47,7 +47,7 @@ pub fn look(roots: &Roots, counts: &dyn Fn(u32) -> bool) -> Seen {
 }
 
 /// The lines of a crontab that start something: no comments, no settings of variables.
-fn lines(text: &str) -> u32 {
+pub fn lines(text: &str) -> u32 {
     let is_job = |line: &&str| {
         let setting = line.split_once('=').is_some_and(|(name, _)| {
             name.trim().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.trim().is_empty()

@@ -59,8 +59,11 @@ struct Server {
     pending: Option<String>,
 }
 
-/// One page: how many servers are being started, and where the next page begins.
-fn page(bytes: &[u8]) -> Result<(usize, Option<usize>), String> {
+/// One page of the hub's users: how many servers are being started, and where the next page begins.
+///
+/// # Errors
+/// In words, when it is none.
+pub fn page(bytes: &[u8]) -> Result<(usize, Option<usize>), String> {
     let users: Users = serde_json::from_slice(bytes).map_err(|_| {
         "what it says of its users makes no sense; does the service have the scopes list:users and read:servers?"
             .to_owned()

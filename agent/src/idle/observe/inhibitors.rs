@@ -37,8 +37,8 @@ pub fn look(roots: &Roots, counts: &dyn Fn(u32) -> bool) -> Seen {
     }
 }
 
-/// What an answer says.
-fn parse(text: &[u8], counts: &dyn Fn(u32) -> bool) -> Seen {
+/// What an answer of logind's says, as `busctl --json` prints it. `counts` says whose inhibitors count.
+pub fn parse(text: &[u8], counts: &dyn Fn(u32) -> bool) -> Seen {
     let Ok(Answer { data: (all,) }) = serde_json::from_slice(text) else {
         return Seen::Unreadable("logind: its answer makes no sense".to_owned());
     };

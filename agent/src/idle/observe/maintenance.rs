@@ -30,7 +30,7 @@ pub fn look(roots: &Roots) -> Seen {
 }
 
 /// Whether the list has a lock on this inode: `1: POSIX  ADVISORY  WRITE 1234 08:01:5678 0 EOF`.
-fn is_locked(locks: &str, inode: u64) -> bool {
+pub fn is_locked(locks: &str, inode: u64) -> bool {
     let held = |line: &str| {
         // `->` marks one that waits for the lock before it.
         let place = line.split_ascii_whitespace().find(|word| word.matches(':').count() == 2)?;

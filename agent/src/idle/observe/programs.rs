@@ -99,7 +99,7 @@ fn holder(proc: &Path, process: Process) -> std::io::Result<Holder> {
 }
 
 /// The inode in a descriptor's link: `socket:[1234]`.
-fn socket(link: &str) -> Option<u32> {
+pub fn socket(link: &str) -> Option<u32> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 

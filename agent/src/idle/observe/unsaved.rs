@@ -28,7 +28,7 @@ pub fn look(roots: &Roots, mounts: &[Mount]) -> Seen {
 }
 
 /// Bytes that are dirty or being written, of lines such as `BdiReclaimable:          12 kB`.
-fn parse(text: &str) -> f64 {
+pub fn parse(text: &str) -> f64 {
     let amount = |line: &str| {
         let rest = line.strip_prefix("BdiWriteback:").or_else(|| line.strip_prefix("BdiReclaimable:"))?;
         rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()

@@ -337,7 +337,7 @@ impl Memory {
                 self.written.get_or_insert(now);
             }
         }
-        let unmounted = self.written.is_some_and(|at| !facts.unused || now >= at + UNMOUNT);
+        let unmounted = self.written.is_some_and(|at| !facts.unused || now >= at.saturating_add(UNMOUNT));
         if (left <= margins.approve || (!used && unmounted)) && !self.is_approved(&ids) {
             self.approve(ids, now, steps);
         }
@@ -359,7 +359,8 @@ impl Memory {
             let again = match (self.rescued.get(user), self.closing) {
                 (None, _) => true,
                 (Some(old), closing) => {
-                    closing.is_some_and(|at| old.began < at) || (old.failed.is_some() && facts.now >= old.began + AGAIN)
+                    closing.is_some_and(|at| old.began < at)
+                        || (old.failed.is_some() && facts.now >= old.began.saturating_add(AGAIN))
                 }
             };
             if again && !self.busy.rescue.contains_key(user) {
@@ -373,7 +374,9 @@ impl Memory {
     fn flush(&mut self, facts: &Facts, since: Duration, often: Duration, within: Duration, steps: &mut Vec<Step>) {
         for mount in &facts.mounts {
             let due = self.flushed.get(mount).is_none_or(|(at, failed)| {
-                *at < since || facts.now >= at.saturating_add(often) || (failed.is_some() && facts.now >= *at + AGAIN)
+                *at < since
+                    || facts.now >= at.saturating_add(often)
+                    || (failed.is_some() && facts.now >= at.saturating_add(AGAIN))
             });
             if due && !self.busy.flush.contains_key(mount) {
                 self.busy.flush.insert(mount.clone(), facts.now);

@@ -89,16 +89,19 @@ pub fn judge(name: &str, uid: u32, by_name: Option<&Entry<Holder>>, by_number: O
     }
 }
 
+/// Longest name of a VM in a record, as the name of a directory is written.
+const LONGEST: usize = 128;
+
 /// The name of a record of where something comes from: a time as RFC 3339 in UTC, to the second, and a VM's name.
 pub fn record_name(since: &str, node: &str) -> String {
     let time: String = since.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
-    let node = super::names::escape(node).filter(|n| n.len() <= 128).unwrap_or_else(|| "unknown".to_owned());
+    let node = super::names::escape(node).filter(|n| n.len() <= LONGEST).unwrap_or_else(|| "unknown".to_owned());
     format!("{time}.{node}")
 }
 
 /// Reads what [`record_name`] wrote.
 pub fn read_record(name: &str) -> Option<Recorded> {
-    let (time, node) = name.split_once('.')?;
+    let (time, node) = name.split_once('.').filter(|(_, node)| node.len() <= LONGEST)?;
     let digits = |range: std::ops::Range<usize>| time.get(range).filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
     let whole = time.len() == 16 && time.as_bytes().get(8) == Some(&b'T') && time.ends_with('Z');
     let since = format!(

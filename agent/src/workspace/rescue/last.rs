@@ -98,7 +98,7 @@ pub fn read(target: &Path, boot_id: &str, now: u64) -> Result<Option<Last>, Errn
 }
 
 /// What a file says, if it is one of these.
-fn parse(bytes: &[u8]) -> Option<Last> {
+pub fn parse(bytes: &[u8]) -> Option<Last> {
     let File { version, last } = serde_json::from_slice(bytes).ok()?;
     (version == 1 && last.at <= LATEST_TIME && last.node.chars().count() <= LONGEST).then_some(last)
 }

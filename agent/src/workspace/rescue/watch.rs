@@ -55,7 +55,7 @@ impl Files {
             (_, true) => BUSY,
             _ => AGAIN,
         };
-        present >= looked && now >= looked + pause
+        present >= looked && now >= looked.saturating_add(pause)
     }
 
     /// Their owner asks how things are.

@@ -59,11 +59,15 @@ impl std::fmt::Debug for Server {
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Claim {
-    port: u16,
-    secure: bool,
-    base: String,
-    token: Zeroizing<String>,
+pub struct Claim {
+    /// The port that it listens on.
+    pub port: u16,
+    /// It speaks TLS.
+    pub secure: bool,
+    /// The path below which it answers: begins and ends with a slash.
+    pub base: String,
+    /// What opens it; empty: nothing is needed.
+    pub token: Zeroizing<String>,
 }
 
 /// The servers of `uid`, who this process is, among `sockets`; in place of one that is there and cannot be asked, why.
@@ -148,7 +152,7 @@ fn server(claim: &Claim, held: &[Listener]) -> Result<Server, String> {
 }
 
 /// The variables that matter, from `/proc/PID/environ` (proc_pid_environ(5)).
-fn environment(bytes: &[u8]) -> BTreeMap<String, Zeroizing<Vec<u8>>> {
+pub fn environment(bytes: &[u8]) -> BTreeMap<String, Zeroizing<Vec<u8>>> {
     const WANTED: [&str; 7] = [
         "JUPYTERHUB_API_TOKEN",
         "JUPYTERHUB_SERVICE_URL",
@@ -167,7 +171,7 @@ fn environment(bytes: &[u8]) -> BTreeMap<String, Zeroizing<Vec<u8>>> {
 }
 
 /// A server that JupyterHub started.
-fn from_environment(environment: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> Option<Claim> {
+pub fn from_environment(environment: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> Option<Claim> {
     let text = |name: &str| environment.get(name).and_then(|v| std::str::from_utf8(v).ok());
     let url = text("JUPYTERHUB_SERVICE_URL")?;
     let (secure, rest) = match url.split_once("://")? {
@@ -180,7 +184,7 @@ fn from_environment(environment: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> Optio
 }
 
 /// A server by the file that it wrote.
-fn from_file(text: &[u8]) -> Option<Claim> {
+pub fn from_file(text: &[u8]) -> Option<Claim> {
     #[derive(Deserialize)]
     struct File {
         port: u16,
@@ -202,7 +206,7 @@ fn checked(port: u16, secure: bool, base: &str, token: &str) -> Option<Claim> {
 }
 
 /// Jupyter's runtime directory (jupyter_core, paths.py, `jupyter_runtime_dir`).
-fn runtime(environment: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> Option<PathBuf> {
+pub fn runtime(environment: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> Option<PathBuf> {
     let path = |name: &str| environment.get(name).map(|v| PathBuf::from(std::ffi::OsString::from_vec(v.to_vec())));
     let data = || path("JUPYTER_DATA_DIR");
     let local = || path("XDG_DATA_HOME").or_else(|| Some(path("HOME")?.join(".local/share")));

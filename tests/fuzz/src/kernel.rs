@@ -1,0 +1,54 @@
+//! What the kernel says of processes, with the words of whoever runs them in between.
+
+use crate::{parts, text};
+use dsvm_agent::idle::model::Seen;
+use dsvm_agent::idle::observe::{cpu, due, inhibitors, maintenance, process, programs, unsaved};
+use dsvm_agent::sys::{host, keyring, kmsg, sockets};
+use dsvm_agent::worker::jupyter;
+use dsvm_agent::workspace::observe;
+
+/// `stat`, `status` and a link of a process's directory.
+pub(crate) fn process(data: &[u8]) {
+    let [stat, status, link] = parts::<3>(data);
+    if let Some(process) = process::parse(stat, 1001) {
+        assert_eq!(observe::parent_in(stat), Some(process.parent), "both find the same fields");
+        let times = [process.own, process.children, process.resident];
+        assert!(times.iter().all(|t| t.is_finite() && *t >= 0.0), "{process:?}");
+    }
+    let status = text(status);
+    if let Some(person) = jupyter::person(&status, 1001) {
+        assert!(person.uid() == 1001 && person.gid() != 0 && !person.groups().contains(&0), "root's is nobody's");
+    }
+    jupyter::is_helper(&status);
+    assert!(programs::socket(&text(link)).is_none_or(|inode| text(link).contains(&inode.to_string())));
+}
+
+/// Single lines of all the other files, each to each of their readers.
+pub(crate) fn files(data: &[u8]) {
+    let [first, second] = parts::<2>(data);
+    let file = text(first);
+    assert!(cpu::parse_usage(&file).is_none_or(|seconds| seconds.is_finite() && seconds >= 0.0));
+    let (traffic, unsaved) = (cpu::parse_traffic(&file), unsaved::parse(&file));
+    assert!(traffic.is_finite() && traffic >= 0.0 && unsaved.is_finite() && unsaved >= 0.0);
+    cpu::is_container(&file);
+    assert!(!maintenance::is_locked(&file, 131) || file.contains("131"));
+    assert!(due::lines(&file) as usize <= file.lines().count());
+    keyring::resolver(&file);
+    kmsg::telling(&file);
+    let name = host::chosen(&file, "kernel");
+    assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{name:?}");
+    match inhibitors::parse(second, &|uid| uid >= 1000) {
+        Seen::Levels(levels) => {
+            let shown = |what: &Option<String>| what.as_ref().is_none_or(|w| w.chars().count() <= 1000);
+            assert!(levels.iter().all(|level| shown(&level.what)));
+        }
+        Seen::Unreadable(why) => assert!(why.len() < 100),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A datagram of sock_diag(7).
+pub(crate) fn sockets(data: &[u8]) {
+    let messages = sockets::messages(data);
+    assert!(messages.len() <= data.len() / 16 + 1);
+}
