@@ -34,6 +34,9 @@ const NOBODY: u32 = 65534;
 /// The group of nobody: what is written for everybody needs none.
 const NOGROUP: u32 = 65534;
 
+/// While a machine comes up its manager is slow to answer, and everybody waits for their notebooks.
+const COMING_UP: Duration = Duration::from_secs(120);
+
 /// How often a long job says how far it is.
 const TELL: Duration = Duration::from_millis(200);
 
@@ -217,7 +220,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     if let Some(odd) = job.directories().find(|d| !is_plain(d)) {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
     }
-    if job.mounts() && systemd::is_stopping() {
+    if job.mounts() && boottime() > COMING_UP && systemd::is_stopping() {
         return Err(Failure::said(Attempt::Worker, "this VM goes down, so nothing is mounted any more"));
     }
     match job {
