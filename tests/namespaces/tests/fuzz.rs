@@ -1,7 +1,7 @@
 //! A user who changes their home under the agent's hands for as long as one likes: `DSVM_ATTACK_SECONDS`, 20 if not set.
 //! For more than a minute or so take `cargo test -p namespaces --test fuzz`: nextest ends what lasts too long for it.
 
-use namespaces::{MOUNT_POINT, Sandbox, hash_tree, wait_for};
+use namespaces::{MOUNT_POINT, SHARE, Sandbox, hash_tree, wait_for};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -15,9 +15,19 @@ fn log_in(vm: &Sandbox, user: &str) -> bool {
     answer.contains("\"ready\":true")
 }
 
+/// All that is not the attacker's but what the agent itself writes again and again for the other VMs of a pool, beginning
+/// half a minute after its start: whoever attacks for longer would see that.
 fn outside(vm: &Sandbox) -> u64 {
-    let paths = ["/etc", "/root", "/home/ada", "/home/grace", "/var/lib", "/srv", "/tmp", "/run/dsvm-agent/share"];
-    hash_tree(&paths.map(|p| vm.path(p))).expect("a tree")
+    let others = ["/etc", "/root", "/home/ada", "/home/grace", "/var/lib", "/tmp", MOUNT_POINT].map(str::to_owned);
+    let agents = format!("{SHARE}/.dsvm-agent");
+    let own = [agents.clone(), format!("{agents}/nodes"), format!("{agents}/pool")];
+    let below = |directory: &str| {
+        let names = if vm.exists(directory) { vm.list(directory) } else { Vec::new() };
+        names.into_iter().map(|name| format!("{directory}/{name}")).collect::<Vec<_>>()
+    };
+    let share = [below(SHARE), below(&agents)].concat();
+    let all = others.into_iter().chain(share).filter(|path| !own.contains(path));
+    hash_tree(&all.map(|path| vm.path(path)).collect::<Vec<_>>()).expect("a tree")
 }
 
 /// All mounts but that of the program, which whoever builds a new one removes under a test that takes long.
@@ -68,6 +78,12 @@ fn a_spiteful_user_changes_nothing_outside_their_home_and_holds_up_nobody() {
     assert!(helpers > 0, "the agent was never at work in between: this shows nothing");
     assert_eq!(outside(&vm), before);
     assert_eq!(mounts_of(&vm), mounts);
+    let (nodes, foreign) = (format!("{SHARE}/.dsvm-agent/nodes"), format!("find {SHARE}/.dsvm-agent ! -uid 0"));
+    assert_eq!(
+        (vm.list(&nodes), vm.sh(&foreign).ok()),
+        (vec!["vm1.json".to_owned()], ""),
+        "what the agent writes is its own"
+    );
     assert!(vm.as_user("mallory", &format!("cat {MOUNT_POINT}/notebooks/ada/a.ipynb")).out.is_empty());
     assert_eq!(in_vain, 0, "ada waited in vain\n{}", agent.describe());
 
