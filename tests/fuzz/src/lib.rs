@@ -5,6 +5,7 @@
 //! test over the files of `corpus/`: examples a person can read, and every input that ever broke one.
 
 use memory::Counting;
+use serde_json::Value;
 use std::path::PathBuf;
 
 mod azure;
@@ -116,8 +117,24 @@ fn assert_sentence(text: &str, longest: usize) {
 
 /// Asserts that what was read can be written and reads the same then.
 #[track_caller]
-fn assert_round<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+fn assert_round<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) {
     let text = serde_json::to_vec(value).expect("what was read can be written");
     let again: T = serde_json::from_slice(&text).expect("what was written can be read");
-    assert_eq!(&again, value);
+    let [one, other] = [value, &again].map(|v| serde_json::to_value(v).expect("it can be written"));
+    assert!(alike(&one, &other), "{one}\n{other}");
+}
+
+/// Whether both say the same. `serde_json` reads a number that is no whole one to the last digit but one.
+fn alike(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| alike(a, b)))
+        }
+        (Value::Number(a), Value::Number(b)) if a.is_f64() && b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap_or(0.0), b.as_f64().unwrap_or(0.0));
+            (a - b).abs() <= a.abs() * 1e-14
+        }
+        _ => one == other,
+    }
 }
