@@ -36,6 +36,14 @@ fn judged(decision: &Decision) {
     }
 }
 
+/// Who goes on from what an agent of this boot left, and the directory in which keeps are written down: one of its own, which
+/// goes with the value.
+pub(crate) fn successor(left: Option<&[u8]>) -> (tempfile::TempDir, Idle) {
+    let place = tempfile::tempdir().expect("a directory");
+    let idle = Idle::known(left, "boot", place.path().join("idle.json"));
+    (place, idle)
+}
+
 /// What an agent of this boot left.
 pub(crate) fn memory(data: &[u8]) {
     let settings = Settings::default().idle;
@@ -44,7 +52,7 @@ pub(crate) fn memory(data: &[u8]) {
             judged(&decide::decide(&memory, &settings, now, &|uid| Some(format!("user{uid}"))));
         }
     }
-    let mut idle = Idle::known(Some(data), "boot", "/nonexistent".into());
+    let (_place, mut idle) = successor(Some(data));
     let now = Duration::from_secs(5000);
     idle.next(now);
     idle.problems();

@@ -1,8 +1,8 @@
 //! What the processes say to each other, and what anybody says to the two sockets.
 
+use crate::idle::successor;
 use crate::{assert_round, parts, text};
 use dsvm_agent::config::settings::Settings;
-use dsvm_agent::daemon::idle::Idle;
 use dsvm_agent::daemon::listener::{self, Page};
 use dsvm_agent::daemon::request::{Reply, Request};
 use dsvm_agent::worker::client;
@@ -40,7 +40,7 @@ pub(crate) fn requests(data: &[u8]) {
     let Ok(request) = serde_json::from_slice::<Request>(data) else { return };
     assert_round(&request);
     let settings = Settings::default().idle;
-    let mut idle = Idle::known(None, "boot", "/nonexistent".into());
+    let (_place, mut idle) = successor(None);
     for (uid, now) in [(1001, 100), (0, 200), (1001, 300)] {
         let (reply, _) = idle.answer(uid, request.clone(), &settings, Duration::from_secs(now));
         let bytes = serde_json::to_vec(&reply).expect("every answer can be written");
