@@ -233,10 +233,7 @@ mod tests {
         let mallory: Vec<Seat> = (0..100).map_while(|_| seats.take(1001)).collect();
         assert_eq!(mallory.len(), OF_ONE);
         // Others who do so with her have all seats but everybody's first.
-        let gang: Vec<Seat> = (2000..2020)
-            .flat_map(|uid| (0..100).map_while(move |_| Some(uid)))
-            .filter_map(|uid| seats.take(uid))
-            .collect();
+        let gang: Vec<Seat> = (2000..2020).flat_map(|uid| [uid; 100]).filter_map(|uid| seats.take(uid)).collect();
         assert!(mallory.len() + gang.len() >= AT_ONCE);
         let alice = seats.take(1002).unwrap();
         assert!(seats.take(1002).is_none(), "a second one is not hers while all are taken");
