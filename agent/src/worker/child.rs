@@ -35,7 +35,7 @@ const NOBODY: u32 = 65534;
 const NOGROUP: u32 = 65534;
 
 /// While a machine comes up its manager is slow to answer, and everybody waits for their notebooks.
-const COMING_UP: Duration = Duration::from_secs(120);
+const COMING_UP: Duration = Duration::from_secs(60);
 
 /// How often a long job says how far it is.
 const TELL: Duration = Duration::from_millis(200);

@@ -51,7 +51,7 @@ pub fn run(rings: &[Ring], only: Option<&str>) -> Result<(), Box<dyn Error>> {
                 // The real Jupyter is fetched into a Python of its own; a second source of names is asked through systemd's.
                 let tools = ["curl", "git", "libnss-systemd", "python3-venv"];
                 host::packages(&tools)?;
-                host::packages(&["iproute2", "nftables", "passwd", "util-linux"])?;
+                host::packages(&["iproute2", "nftables", "passwd", "procps", "util-linux"])?;
                 host::stream(cargo(&["build", "--package", "dsvm-agent"]))?;
                 // Half of them wait for something.
                 nextest(&["--package", "namespaces", "--test-threads", "4"], None)?;
@@ -71,6 +71,10 @@ pub fn run(rings: &[Ring], only: Option<&str>) -> Result<(), Box<dyn Error>> {
                 // The older release has an older kernel, systemd and cloud-init.
                 image::build(vm::Suite::Trixie, false)?;
                 image::build(vm::Suite::Bookworm, false)?;
+                if only.is_some() {
+                    // One that is run by hand makes a package repository.
+                    host::packages(&["apt-utils", "gpg", "gpg-agent"])?;
+                }
                 let package = deb::build(Path::new("dist"))?;
                 deb::pack_again(&package)?;
                 nextest(&["--package", "vm"], Some(&package))?;

@@ -45,6 +45,10 @@ fn notebooks_are_there_before_the_hub_and_its_last_saves_arrive() {
     guest.sh(&format!("umount {bob}"));
     wait_for("bob's is mounted again", SOON, || guest.ssh(&format!("findmnt {bob}")).success());
 
+    // A machine that comes up is not asked whether it goes down.
+    wait_for("it is up for a minute", SOON, || {
+        guest.sh("cut -d. -f1 /proc/uptime").parse::<u64>().is_ok_and(|seconds| seconds > 60)
+    });
     guest.reboot();
     assert_eq!(guest.sh("cat /root/again"), "", "it was mounted again in the middle of shutdown");
     let seen = guest.sh("cat /home/alice/seen-at-start");
