@@ -392,7 +392,8 @@ pub fn attach(share: &Share, point: &str, directory: &str, whom: For, address: O
     let stat = rustix::fs::fstat(&tree).map_err(fail)?;
     let right = match whom {
         For::Shared(shared) => share.kind() == Kind::Smb || shared.is_kept_by(stat.st_uid, stat.st_gid, stat.st_mode),
-        _ => stat.st_uid == whom.uid(),
+        For::User { uid, .. } => stat.st_uid == uid && (share.kind() == Kind::Smb || stat.st_mode & 0o077 == 0),
+        For::Agent => false,
     };
     if !right {
         return Err(fail(Errno::ACCESS));

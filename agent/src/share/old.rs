@@ -8,7 +8,7 @@ use crate::sys::mountinfo::{self, Mount};
 use crate::sys::{mount, open};
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 /// How long after a failed try the next one: somebody works there, most likely.
@@ -70,6 +70,10 @@ pub fn problems(share: &Share, old: &[Old]) -> Vec<Problem> {
 /// `EBUSY` while somebody uses it; `EINVAL` when it is none.
 pub fn take_down(share: &Share, at: &Path) -> Result<(), Failure> {
     let fail = |e| Failure::call(Attempt::Detach, e);
+    // The same place has one name only without any `..`: another name must not lead to the guard in force.
+    if !at.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_))) {
+        return Err(fail(Errno::INVAL));
+    }
     let name = at.file_name().ok_or(fail(Errno::INVAL))?;
     let above = open::directory(at.parent().unwrap_or(Path::new("/"))).map_err(fail)?;
     let guard = open::directory(at).map_err(fail)?;

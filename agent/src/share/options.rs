@@ -172,6 +172,13 @@ pub fn source(share: &Share, below: Option<&str>, address: Option<IpAddr>) -> Ve
     out
 }
 
+/// Whether a directory of the share can be mounted by itself: the kernel takes no option of more than 255 bytes
+/// (fsconfig(2): `strndup_user(_value, 256)` in `fs/fsopen.c`), and the server's name, the share's and the directory's
+/// are one.
+pub fn has_room(share: &Share, below: &str) -> bool {
+    source(share, Some(below), None).iter().all(|o| o.value.as_ref().is_none_or(|v| v.len() <= 255))
+}
+
 /// Which directory of an SMB share a mount of the agent's shows; nothing when it is the share's root. The kernel may
 /// write the server's name otherwise than it was given, but what follows it is counted in components.
 pub fn below(share: &Share, mount: &Mount) -> Option<String> {
@@ -262,6 +269,13 @@ mod tests {
     /// As Linux 6.12 shows it.
     const GOOD: &str = "vers=3.1.1,seal,cache=strict,upcall_target=app,username=a,uid=1002,forceuid,gid=1002,forcegid,addr=127.0.0.1,file_mode=0600,dir_mode=0700,hard,nounix,serverino,mapposix,nobrl,mfsymlinks,reparse=nfs,rsize=4194304,actimeo=30,closetimeo=1";
     const ALICE: For = For::User { uid: 1002, gid: 1002 };
+
+    #[test]
+    fn a_directory_is_mounted_only_while_the_kernel_takes_its_name() {
+        let longest = 255 - "//h/s/".len();
+        assert!(has_room(&share(&[]), &"l".repeat(longest)));
+        assert!(!has_room(&share(&[]), &"l".repeat(longest + 1)));
+    }
 
     #[test]
     fn a_mount_that_is_as_asked_has_no_differences() {

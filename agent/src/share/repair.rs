@@ -108,16 +108,28 @@ pub fn rekey(share: &Share, force: bool) -> Result<Rekeyed, Failure> {
     let mut cannot = Vec::new();
     let mut result = Ok(());
     // All users' mounts share one session: what one of them is given, the others have. By force nothing is assumed.
-    let several = own.iter().filter(|m| m.target != Path::new(ROOT)).skip(usize::from(!force)).map(|m| m.id);
-    let spared: Vec<u64> = if force { Vec::new() } else { several.collect() };
-    for mount in own.iter().filter(|m| !spared.contains(&m.id)) {
+    let (mut given_to_users, mut covered) = (false, None);
+    for mount in &own {
+        let is_users = mount.target != Path::new(ROOT);
+        if is_users && given_to_users && !force {
+            continue;
+        }
         match change(share, mount, &keys, place) {
-            Ok(true) => {}
-            Ok(false) => cannot.push(mount.id),
+            Ok(able) => {
+                given_to_users |= is_users;
+                if !able {
+                    cannot.push(mount.id);
+                }
+            }
+            // A user may mount something of theirs over their own: that must not keep the new key from all others.
+            Err(failure) if is_users && failure.errno == Some(libc::ESTALE) => covered = Some(failure),
             Err(failure) => result = result.and(Err(failure)),
         }
     }
     result?;
+    if let Some(failure) = covered.filter(|_| !given_to_users) {
+        return Err(failure);
+    }
     let mut old = given.old.clone();
     // The first key is what an old kernel uses. Only another one there is a reason to mount anew.
     if !cannot.is_empty() && (force || given.marks.first() != mine.first()) {

@@ -33,8 +33,12 @@ pub(super) fn is_whole(share: &Share, mount: &Mount, guard: Option<u64>) -> bool
 /// Mounts the whole share over the guard. Not over anything in it: that would be hidden.
 ///
 /// # Errors
-/// The call that failed; `EBUSY` while something is mounted in the guard.
+/// The call that failed; `EBUSY` while something is mounted in the guard; `EINVAL` where the settings do not want it: who
+/// asks reads what others write, and is not asked whether everybody may see everything.
 pub fn show(share: &Share, address: Option<IpAddr>) -> Result<(), Failure> {
+    if !share.is_open() {
+        return Err(Failure::call(Attempt::Attach, Errno::INVAL));
+    }
     let mounts = mountinfo::read().map_err(|e| Failure::said(Attempt::Attach, e.to_string()))?;
     if super::observe::mounted(share, &mounts).whole().is_some() {
         return Ok(());
@@ -64,4 +68,15 @@ pub fn hide(share: &Share) -> Result<(), Failure> {
     let above = open::directory(share.mount_point.parent().unwrap_or(Path::new("/"))).map_err(fail)?;
     let name = share.mount_point.file_name().ok_or_else(|| fail(Errno::INVAL))?;
     mount::unmount_below(&above, name).map_err(|e| Failure::mount(Attempt::Detach, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_each_users_own_is_never_shown_to_all() {
+        let refused = show(&Share::smb_for_tests(), None).unwrap_err();
+        assert_eq!(refused.errno, Some(libc::EINVAL));
+    }
 }

@@ -4,6 +4,7 @@ use super::job::{Answer, Job};
 use super::jupyter;
 use super::launcher::LAST_GOOD;
 use super::privilege::Privilege;
+use super::route;
 use super::vouch::{self, Doubt};
 use crate::config;
 use crate::config::settings::{Credentials, Kind, Settings};
@@ -91,7 +92,10 @@ pub fn run(config: &Path) -> Result<(), String> {
 fn prepared(job: &Job, own: (u32, u32), parent: i32, config: &Path) -> Result<(Settings, Vec<Doubt>), String> {
     let settings = if job.needs_settings() { settings(config)? } else { Settings::default() };
     let doubts = match settings.share {
-        Some(_) => vouch::vouch(job, &settings, config)?,
+        Some(_) => {
+            route::confirm(job, &settings, config)?;
+            vouch::vouch(job, &settings, config)?
+        }
         None => Vec::new(),
     };
     let me = rustix::process::geteuid();

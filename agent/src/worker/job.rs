@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// How long the share may take to give a sign of life.
 pub const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest that writing out what waits may take, in seconds.
+const LONGEST_FLUSH: u64 = 120;
 
 /// One job. Where a job needs the configuration or a secret, the worker reads it itself from root's files: nobody who
 /// asks for a job can point it elsewhere.
@@ -361,7 +363,8 @@ impl Job {
             Job::Examine { what: Examine::Trial { .. } } => 45,
             Job::Examine { .. } => 10,
             Job::ReadAhead { .. } | Job::Textfile { .. } | Job::Tell { .. } | Job::LogIns { .. } => 5,
-            Job::Flush { within, .. } => *within,
+            // Whoever drains has less; a number that somebody else made up must not stretch it.
+            Job::Flush { within, .. } => (*within).min(LONGEST_FLUSH),
             Job::MountRoot { .. } | Job::Directories { .. } | Job::OwnDirectory { .. } | Job::Trial { .. } => 20,
             // A session that is just being opened anew is waited for.
             Job::Rekey { .. } => 60,

@@ -235,7 +235,7 @@ impl Launcher<'_> {
         }
         let started = spawn(job, self.own, &self.options.config, Stdio::from(answer));
         let (child, pidfd) = started.map_err(|e| e.to_string())?;
-        let deadline = Some(boottime() + job.deadline());
+        let deadline = Some(boottime().saturating_add(job.deadline()));
         self.next += 1;
         self.workers
             .insert(self.next, Worker { id: Some(id), target, child, pidfd, deadline, killed: false, stuck: false });

@@ -15,6 +15,7 @@ pub mod job;
 pub mod jupyter;
 pub mod launcher;
 pub mod privilege;
+mod route;
 pub mod spawn;
 mod vouch;
 pub mod wire;

@@ -79,9 +79,10 @@ impl Job {
                 Privilege::Root(CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::SETPCAP)
             }
             Job::Probe => Privilege::Root(CapabilitySet::empty()),
-            // FSETID: a shared directory hands its group on to what is made in it.
+            // FSETID: a shared directory hands its group on to what is made in it. FOWNER: a user's is closed to others.
             Job::Directories { .. } => {
-                Privilege::Root(CapabilitySet::CHOWN | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FSETID)
+                let own = CapabilitySet::CHOWN | CapabilitySet::FOWNER;
+                Privilege::Root(own | CapabilitySet::DAC_OVERRIDE | CapabilitySet::FSETID)
             }
             // The share's root may be somebody else's, where it is a local directory.
             Job::Ledger { .. } | Job::Row { .. } => Privilege::Root(CapabilitySet::DAC_OVERRIDE),

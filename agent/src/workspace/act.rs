@@ -156,7 +156,17 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
             return Ok(Directory::Exposed { uid: stat.st_uid, mode: stat.st_mode & 0o7777 });
         }
     }
+    let closed = |made: bool| {
+        let done = if make && owners { close(&parent, name, wanted) } else { Ok(()) };
+        match done {
+            Ok(()) => Ok(Directory::Ready { made }),
+            // Its owner can.
+            Err(e) if is_refusal(e) => Ok(Directory::Squashed),
+            Err(e) => Err(fail(e)),
+        }
+    };
     match look(&parent, name, wanted, owners) {
+        Ok(Directory::Ready { made }) => return closed(made),
         Err(Errno::NOENT) if make => {}
         Err(Errno::NOENT) => return Ok(Directory::Missing),
         Err(e) if owners && is_refusal(e) => return Ok(Directory::Squashed),
@@ -177,7 +187,7 @@ fn directory(root: &OwnedFd, wanted: &Wanted, owners: bool, make: bool) -> Resul
         }
     }
     match look(&parent, name, wanted, owners).map_err(fail)? {
-        Directory::Ready { .. } => Ok(Directory::Ready { made: true }),
+        Directory::Ready { .. } => closed(true),
         other => Ok(other),
     }
 }
@@ -215,7 +225,10 @@ pub fn own_directory(root: &OwnedFd, wanted: &Wanted) -> Directory {
             Err(e) => rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|_| false).map_err(|_| e)?,
         };
         Ok(match look(&parent, name, wanted, true)? {
-            Directory::Ready { .. } => Directory::Ready { made },
+            Directory::Ready { .. } => {
+                close(&parent, name, wanted)?;
+                Directory::Ready { made }
+            }
             other => other,
         })
     };
@@ -236,6 +249,18 @@ fn hand_over(own: &OwnedFd, wanted: &Wanted) -> Result<(), Errno> {
     }
     let (uid, gid) = (rustix::fs::Uid::from_raw(wanted.uid), rustix::fs::Gid::from_raw(wanted.gid));
     rustix::fs::fchown(&readable, Some(uid), Some(gid))
+}
+
+/// Closes a user's own directory to everybody else: one that came from elsewhere, or that was opened on another VM, would
+/// be shown to all here. What is for several is for `[[shared]]`.
+fn close(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let own = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&own)?;
+    if stat.st_uid != wanted.uid || stat.st_mode & 0o077 == 0 {
+        return Ok(());
+    }
+    rustix::fs::fchmod(&own, Mode::from_raw_mode(stat.st_mode & 0o7700))
 }
 
 fn look(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted, owners: bool) -> Result<Directory, Errno> {

@@ -3,6 +3,7 @@
 use super::problems::unwritable;
 use crate::config::settings::{Settings, Workspace};
 use crate::share::model::{Mounted, user_directory};
+use crate::share::options;
 use crate::workspace::memory::{Memory, Record};
 use crate::workspace::model::{Account, Found, Person};
 use crate::workspace::names;
@@ -61,11 +62,13 @@ pub fn take(memory: &mut Memory, settings: &Settings, found: Found, lowest: u32,
             memory.unserved.insert(account.name);
             continue;
         }
-        let Some(component) = names::escape(&account.name) else {
+        let place = |component: String| user_directory(&settings.workspace.directory, &component);
+        let place = names::escape(&account.name).map(|component| place(component).to_string_lossy().into_owned());
+        let has_room = |place: &String| settings.share.as_ref().is_none_or(|s| options::has_room(s, place));
+        let Some(directory) = place.filter(has_room) else {
             memory.refused.push(unwritable(&account.name));
             continue;
         };
-        let directory = user_directory(&settings.workspace.directory, &component).to_string_lossy().into_owned();
         let same =
             |r: &Record| r.directory == directory && r.account.uid == account.uid && r.account.gid == account.gid;
         let record = match left.remove(&account.name) {
