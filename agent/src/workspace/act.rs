@@ -120,7 +120,8 @@ fn admitted(
     };
     match (verdict, there) {
         (Verdict::Refused(why), _) => Ok(why),
-        (_, Directory::Missing) if make => directory(root, wanted, owners, true),
+        // One that is there is looked at again: only now that it is known whose it is, it may be closed to others.
+        (_, Directory::Missing | Directory::Ready { .. }) if make => directory(root, wanted, owners, true),
         (_, there) => Ok(there),
     }
 }

@@ -258,3 +258,26 @@ fn a_changed_home_gets_its_link_and_a_locked_user_keeps_everything() {
     agent.wait_ready();
     agent.wait_no_problem();
 }
+
+#[test]
+fn a_directory_that_came_open_to_all_is_closed_before_it_is_shown() {
+    let Some(vm) = machine("vm1", &[("ada", 1001), ("eve", 1002)]) else { return };
+    // As an older script or an administrator left it: hers, and everybody's to read and write.
+    vm.sh(&format!(
+        "set -e; install -d -m 711 {SHARE}/notebooks; install -d -m 2777 -o 1001 -g 1001 {SHARE}/notebooks/ada"
+    ))
+    .ok();
+    vm.write(&format!("{SHARE}/notebooks/ada/diary"), "secret");
+    vm.sh(&format!("chmod 644 {SHARE}/notebooks/ada/diary")).ok();
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let _session = vm.spawn_as("ada", "exec sleep 1000");
+    wait_for("ada has her notebooks", SOON, || {
+        vm.as_user("ada", "cat ~/notebooks/remote/diary").out.contains("secret")
+    });
+    let tried = vm.as_user("eve", "cat ~ada/notebooks/remote/diary /data/share/notebooks/ada/diary; true").out;
+    assert!(!tried.contains("secret"), "{tried}");
+    assert_eq!(vm.sh(&format!("stat -c %a {SHARE}/notebooks/ada")).ok().trim(), "2700");
+    // Only that directory: what is in it is hers as she left it.
+    assert_eq!(vm.sh(&format!("stat -c %a {SHARE}/notebooks/ada/diary")).ok().trim(), "644");
+}
