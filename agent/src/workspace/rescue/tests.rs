@@ -89,17 +89,20 @@ fn note(order: &Order) -> String {
 #[test]
 fn what_counts_and_what_does_not() {
     let (notebooks, home) = (Zone::Notebooks, Zone::Home);
-    for (zone, path, modified, expected) in [
-        (notebooks, "notebooks/old.csv", 5, true),
-        (notebooks, "notebooks/.env", 5, true),
-        (home, "old.ipynb", 5, true),
-        (home, "old.py", 5, false),
-        (home, "new.py", 100, true),
-        (home, "new.py", 99, false),
-        (home, ".bash_history", 500, false),
-        (home, "sub/.hidden.ipynb", 500, false),
+    for (zone, path, modified, changed, expected) in [
+        (notebooks, "notebooks/old.csv", 5, 5, true),
+        (notebooks, "notebooks/.env", 5, 5, true),
+        (home, "old.ipynb", 5, 5, true),
+        (home, "old.py", 5, 99, false),
+        (home, "new.py", 100, 100, true),
+        (home, "new.py", 99, 99, false),
+        // Unpacked, or copied with its time.
+        (home, "unpacked.py", 5, 100, true),
+        (home, "ahead.py", 100, 5, true),
+        (home, ".bash_history", 500, 500, false),
+        (home, "sub/.hidden.ipynb", 500, 500, false),
     ] {
-        let seen = rule::Seen { path: Path::new(path), size: 1, modified: (modified, 0) };
+        let seen = rule::Seen { path: Path::new(path), size: 1, modified: (modified, 0), changed };
         assert_eq!(rule::counts(zone, seen, 100), expected, "{path}");
     }
     for (zone, path, expected) in [
@@ -111,8 +114,13 @@ fn what_counts_and_what_does_not() {
         (notebooks, "notebooks/.local/share/Trash", false),
         (home, "repo/.git", false),
         (home, ".local", false),
-        (home, "R", false),
+        (home, "R", true),
+        (home, "R/churn", true),
+        (home, "R/x86_64-pc-linux-gnu-library", false),
+        (home, "R/library", true),
         (home, "work/R", true),
+        (home, "work/R/x86_64-pc-linux-gnu-library", true),
+        (home, "snap", false),
         (home, "work/__pycache__", false),
         (home, "work", true),
     ] {
@@ -165,6 +173,49 @@ fn what_came_with_the_home_is_nobodys_work_until_it_is_changed() {
     assert_eq!(look(&order).files, 3);
     fs::write(home.join("notebooks/Welcome.ipynb"), "changed").unwrap();
     assert_eq!(look(&order).files, 4, "as long as before, and not the same");
+}
+
+/// Gives a file the time of another year, as tools do that keep the times of what they copy or unpack.
+fn long_ago(path: &Path) {
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
+#[test]
+fn what_was_unpacked_with_its_old_times_is_work() {
+    let Ground { order, _dir } = ground();
+    fs::create_dir_all(order.place.home.join("project/R")).unwrap();
+    for name in ["project/train.py", "project/R/model.R"] {
+        fs::write(order.place.home.join(name), "work").unwrap();
+        long_ago(&order.place.home.join(name));
+    }
+    assert_eq!(look(&order).files, 5);
+}
+
+#[test]
+fn a_home_with_nothing_but_what_it_was_made_with_holds_no_work() {
+    let Ground { order, _dir } = ground();
+    let (skel, home) = (&order.place.skel, &order.place.home);
+    fs::remove_dir_all(home).unwrap();
+    for (name, keeps_times) in [
+        (".bashrc", true),
+        (".config/x", true),
+        ("examples.desktop", true),
+        ("notebooks/Start.ipynb", true),
+        ("How.md", false),
+    ] {
+        let (from, to) = (skel.join(name), home.join(name));
+        [&from, &to].iter().for_each(|p| fs::create_dir_all(p.parent().unwrap()).unwrap());
+        fs::write(&from, name).unwrap();
+        long_ago(&from);
+        fs::copy(&from, &to).unwrap();
+        // useradd(8) keeps the times, pam_mkhomedir(8) does not. By the time that the kernel sets, all are new.
+        if keeps_times {
+            long_ago(&to);
+        }
+    }
+    fs::write(home.join(".bash_history"), "ls").unwrap();
+    assert_eq!(look(&order), Surveyed { whole: true, ..Surveyed::default() });
 }
 
 #[test]

@@ -262,7 +262,8 @@ impl Walk<'_> {
     fn counts(&self, part: &Part, below: &Path, stat: &Stat, after: Option<i64>) -> bool {
         let at = part.at.join(below);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let seen = Seen { path: &at, size, modified: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)) };
+        let modified = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        let seen = Seen { path: &at, size, modified, changed: stat.st_ctime };
         // Renaming what is above a file does not change the file.
         if after.is_some_and(|since| stat.st_ctime <= since) || !rule::counts(part.zone, seen, self.made) {
             return false;
