@@ -8,6 +8,7 @@
 //! with the VM, and nothing in it counts.
 
 mod copy;
+mod environment;
 pub mod last;
 mod note;
 mod rule;

@@ -30,9 +30,6 @@ const MADE_AGAIN: [&str; 12] = [
     ".venv",
 ];
 
-/// Files by which a directory is told to be an environment of Python or conda, which is installed again.
-pub(super) const ENVIRONMENT: [&str; 2] = ["pyvenv.cfg", "conda-meta"];
-
 /// Whether a directory of this name is looked into. `path` is where it lies, relative to the home.
 pub(super) fn enters(zone: Zone, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();

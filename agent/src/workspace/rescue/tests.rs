@@ -146,11 +146,6 @@ fn a_home_is_counted_and_the_newest_are_named() {
     assert_eq!((seen.files, seen.bytes, seen.whole), (3, 3006, true));
     assert_eq!(seen.newest.len(), 3);
     let notebooks = order.place.home.join("notebooks");
-    fs::create_dir_all(notebooks.join("venv/lib")).unwrap();
-    fs::write(notebooks.join("venv/pyvenv.cfg"), "").unwrap();
-    fs::write(notebooks.join("venv/lib/x.py"), "x").unwrap();
-    fs::create_dir_all(order.place.home.join("miniconda3/conda-meta")).unwrap();
-    fs::write(order.place.home.join("miniconda3/x"), "x").unwrap();
     // The link itself leads to the share, and nothing behind any link is this user's alone to lose.
     symlink("/etc", notebooks.join("etc")).unwrap();
     nix::unistd::mkfifo(&notebooks.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
@@ -173,6 +168,45 @@ fn what_came_with_the_home_is_nobodys_work_until_it_is_changed() {
     assert_eq!(look(&order).files, 3);
     fs::write(home.join("notebooks/Welcome.ipynb"), "changed").unwrap();
     assert_eq!(look(&order).files, 4, "as long as before, and not the same");
+}
+
+#[test]
+fn what_lies_in_an_environment_and_was_not_installed_is_work() {
+    let Ground { order, _dir } = ground();
+    let home = &order.place.home;
+    let write = |names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(home.join(name).parent().unwrap()).unwrap();
+            fs::write(home.join(name), "x").unwrap();
+        }
+    };
+    let seen = look(&order);
+    // Projects that are environments, one in the other, and one for all notebooks.
+    for project in ["notebooks/churn", "churn", "notebooks/churn/data/deep", "notebooks"] {
+        let at = |name: &str| format!("{project}/{name}");
+        let made = ["pyvenv.cfg", ".gitignore", "bin/pip", "lib/python3.12/site-packages/x.py", "share/jupyter/k.json"];
+        write(&made.map(at).each_ref().map(String::as_str));
+    }
+    let made = ["conda-meta/history", "bin/python", "lib/libz.so", "envs/a/conda-meta/x.json", "envs/a/lib/y"];
+    for prefix in ["miniconda3", "notebooks/forest"] {
+        write(&made.map(|name| format!("{prefix}/{name}")).each_ref().map(String::as_str));
+    }
+    assert_eq!(look(&order), seen);
+    let mine = [
+        "notebooks/churn/churn.ipynb",
+        "notebooks/churn/data/a.csv",
+        "notebooks/churn/data/bin/b.csv",
+        "notebooks/churn/data/deep/c.csv",
+        "notebooks/churn/lib/model.R",
+        "notebooks/forest/tree.ipynb",
+        "miniconda3/envs/a/notes.md",
+        "churn/train.py",
+    ];
+    write(&mine);
+    assert_eq!(look(&order).files, seen.files + mine.len() as u64);
+    // A home is none, whatever lies in it: ~/bin is where people's own programs are.
+    write(&["pyvenv.cfg", "bin/tool"]);
+    assert_eq!(look(&order).files, seen.files + mine.len() as u64 + 2);
 }
 
 /// Gives a file the time of another year, as tools do that keep the times of what they copy or unpack.
