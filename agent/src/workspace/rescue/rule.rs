@@ -98,8 +98,8 @@ impl Skel {
     }
 }
 
-/// Whether this is what `workspace import` keeps of an original whose verified copy is on the share: `name` lies beside
-/// the link, and is called as [`crate::workspace::import::kept_name`] says.
+/// Whether this may be what `workspace import` keeps of an original whose verified copy is on the share: `name` lies beside
+/// the link, and is called as [`crate::workspace::import::kept_name`] says. That it is one, a mark on it says.
 pub(super) fn is_kept(link: &OsStr, name: &OsStr) -> bool {
     let rest = |text: &str| -> Option<bool> {
         let day = text.strip_prefix(link.to_str()?)?.strip_prefix(".local-")?;

@@ -1,6 +1,8 @@
 //! Surveys and rescues in directories that stand for a home and a workspace: what counts, odd and hostile things, ends at
 //! any point, and a share that is full or holds other things already.
 
+mod kept;
+
 use super::rule::{self, Zone, another, is_kept, on_share, urgency};
 use super::*;
 use proptest::prelude::*;
@@ -250,26 +252,6 @@ fn a_home_with_nothing_but_what_it_was_made_with_holds_no_work() {
     }
     fs::write(home.join(".bash_history"), "ls").unwrap();
     assert_eq!(look(&order), Surveyed { whole: true, ..Surveyed::default() });
-}
-
-#[test]
-fn what_an_import_kept_is_on_the_share() {
-    let Ground { order, _dir } = ground();
-    let notebooks = order.place.home.join("notebooks");
-    let original = notebooks.join("remote.local-20261124");
-    fs::create_dir(&original).unwrap();
-    fs::write(original.join("a"), "a").unwrap();
-    fs::remove_file(notebooks.join("remote")).unwrap();
-    assert_eq!(look(&order).files, 4, "there is no link: nothing says that it was copied");
-    symlink(&order.target, notebooks.join("remote")).unwrap();
-    let later = fs::symlink_metadata(notebooks.join("remote")).unwrap().mtime() + 2;
-    assert_eq!(look(&order).files, 3);
-    // Changed afterwards. Only the kernel sets a time of change (inode(7)), so it is waited for.
-    while fs::metadata(original.join("a")).unwrap().ctime() < later {
-        fs::write(original.join("a"), "b").unwrap();
-        std::thread::yield_now();
-    }
-    assert_eq!(look(&order).files, 4);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::environment::{self, Tool};
 use super::rule::{self, Likeness, Seen, Skel, Zone};
 use crate::share::model::parent_of;
 use crate::sys::clock::boottime;
+use crate::workspace::import::kept;
 use crate::workspace::import::survey::{Entry, Kind, Source};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
@@ -163,8 +164,8 @@ struct Waiting {
     /// Relative to the part.
     path: PathBuf,
     depth: usize,
-    /// What was changed later than that counts, where not everything does.
-    after: Option<i64>,
+    /// Until when everything in it was copied to the share, where it was.
+    copied: Option<i64>,
     /// The environment that it is in.
     environment: Option<Rc<Environment>>,
 }
@@ -209,7 +210,7 @@ impl Walk<'_> {
     fn part(&mut self, part: &Part) -> Vec<Entry> {
         let mut files = Vec::new();
         let mut waiting = VecDeque::from([Waiting::default()]);
-        while let Some(Waiting { path, depth, after, environment }) = waiting.pop_front() {
+        while let Some(Waiting { path, depth, copied, environment }) = waiting.pop_front() {
             if boottime() >= self.until {
                 self.whole = false;
                 break;
@@ -223,6 +224,7 @@ impl Walk<'_> {
                     continue;
                 }
             };
+            let copied = copied.or_else(|| self.copied_until(part, &path, &directory));
             let environment = own_environment(part, &path, &directory).map(Rc::new).or(environment);
             let Ok(entries) = rustix::fs::Dir::read_from(&directory) else {
                 self.whole = false;
@@ -257,11 +259,12 @@ impl Walk<'_> {
                             self.whole = false;
                             continue;
                         }
-                        let after = after.or_else(|| self.kept_since(part, &below));
+                        // One that was moved in is new, but nothing in it is.
+                        let copied = copied.filter(|until| kept::is_copied(stat.st_ctime, *until));
                         let environment = environment.clone();
-                        waiting.push_back(Waiting { path: below, depth: depth + 1, after, environment });
+                        waiting.push_back(Waiting { path: below, depth: depth + 1, copied, environment });
                     }
-                    FileType::RegularFile if self.counts(part, &below, &stat, after) => {
+                    FileType::RegularFile if self.counts(part, &below, &stat, copied) => {
                         if !self.remembers(&below) {
                             self.whole = false;
                             continue;
@@ -287,24 +290,21 @@ impl Walk<'_> {
         self.paths <= MOST_PATHS
     }
 
-    /// Since when the link has been there, where `below` is what an import kept: until then all of it was copied.
-    fn kept_since(&self, part: &Part, below: &Path) -> Option<i64> {
-        let link = self.place.link.file_name()?;
-        let beside = part.at.join(parent_of(below)) == parent_of(&self.place.link);
-        if !beside || !rule::is_kept(link, below.file_name()?) {
-            return None;
-        }
-        let stat = rustix::fs::statat(&part.source.parent, link, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        (FileType::from_raw_mode(stat.st_mode) == FileType::Symlink).then_some(stat.st_mtime)
+    /// Until when all in `directory` was copied, where it is what an import kept.
+    fn copied_until(&self, part: &Part, path: &Path, directory: &OwnedFd) -> Option<i64> {
+        let beside = part.at.join(parent_of(path)) == parent_of(&self.place.link);
+        let is_kept = beside && rule::is_kept(self.place.link.file_name()?, path.file_name()?);
+        is_kept.then(|| kept::copied_until(directory))?
     }
 
-    fn counts(&self, part: &Part, below: &Path, stat: &Stat, after: Option<i64>) -> bool {
+    fn counts(&self, part: &Part, below: &Path, stat: &Stat, copied: Option<i64>) -> bool {
         let at = part.at.join(below);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let modified = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
         let seen = Seen { path: &at, size, modified, changed: stat.st_ctime };
         // Renaming what is above a file does not change the file.
-        if after.is_some_and(|since| stat.st_ctime <= since) || !rule::counts(part.zone, seen, self.made) {
+        let is_copied = copied.is_some_and(|until| kept::is_copied(stat.st_ctime, until));
+        if is_copied || !rule::counts(part.zone, seen, self.made) {
             return false;
         }
         match self.skel.likeness(seen) {
