@@ -115,6 +115,13 @@ fn a_directory_that_only_has_the_name_or_was_moved_into_one_is_not_on_the_share(
     assert_eq!(look(&order).files, 4);
     fs::rename(notebooks.join("older"), original.join("older")).unwrap();
     assert_eq!(look(&order).files, 4, "the files themselves are as they were before the import");
-    fs::rename(original.join("older"), notebooks.join("remote.local-20261123")).unwrap();
+    let other = notebooks.join("remote.local-20261123");
+    fs::rename(original.join("older"), &other).unwrap();
     assert_eq!(look(&order).files, 4);
+    // A mark that says nothing.
+    for odd in ["", "x", "-", "99999999999999999999", "9999999999 ", &"9".repeat(100)] {
+        let name = "user.dsvm-agent.copied";
+        rustix::fs::setxattr(&other, name, odd.as_bytes(), rustix::fs::XattrFlags::empty()).unwrap();
+        assert_eq!(look(&order).files, 4, "{odd:?}");
+    }
 }
