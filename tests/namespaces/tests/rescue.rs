@@ -52,6 +52,13 @@ fn present(vm: &Sandbox, user: &str) -> Process {
     there
 }
 
+/// Returns when what is changed is changed in another second than what was before.
+fn next_second(vm: &Sandbox) {
+    let second = || vm.sh("date +%s").ok().to_owned();
+    let now = second();
+    wait_for("the second is over", SOON, || second() != now);
+}
+
 fn rescued(user: &str) -> String {
     format!("{SHARE}/notebooks/{user}/rescued/{INTO}")
 }
@@ -138,6 +145,68 @@ fn the_next_log_in_on_another_vm_says_what_was_kept() {
         said.contains("Last time")
     });
     assert!(!said.contains('\u{1b}') && said.contains("[2Jvm\\nroot went on 5138-11-16"), "{said}");
+}
+
+#[test]
+fn what_only_lies_there_is_named_and_rescued_and_what_came_with_a_home_is_not() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    vm.sh("mkdir -p /etc/skel/notebooks /etc/skel/samples; cd /etc/skel; for f in .bashrc About.md samples/a.csv \
+           notebooks/Start.ipynb; do echo welcome >$f; touch -d 2001-01-01 $f; done")
+        .ok();
+    ["ada", "grace"].iter().for_each(|name| vm.user(name));
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let _there = present(&vm, "ada");
+    assert_eq!(survey(&vm, "ada")["files"], 0);
+    let _there_too = present(&vm, "grace");
+    // Their own times are older than the home; so tar, rsync -a and wget leave them.
+    vm.sh("mkdir -p /run/from/churn; cd /run/from; echo code >churn/train.py; echo 1,2 >churn/a.csv; \
+           touch -d 2001-01-01 churn/*; tar -cf /run/churn.tar churn; chmod a+r /run/churn.tar")
+        .ok();
+    vm.as_user(
+        "grace",
+        "tar -xf /run/churn.tar; mkdir -p R/x86_64-pc-linux-gnu-library/4.4/dplyr; echo x >R/model.R; \
+         echo x >R/x86_64-pc-linux-gnu-library/4.4/dplyr/x.R; mkdir -p notebooks/venv; cd notebooks/venv; \
+         mkdir -p bin lib/python3.12/site-packages; echo x >bin/pip; echo x >lib/python3.12/site-packages/x.py; \
+         touch pyvenv.cfg; echo work >analysis.ipynb",
+    )
+    .ok();
+    let saved = rescue(&vm, "grace");
+    assert_eq!((&saved["files"], &saved["whole"]), (&Value::from(4), &Value::from(true)), "{saved}");
+    let found = vm.sh(&format!("cd {}; find . -type f ! -name '.*' ! -name READ-ME.txt | sort", rescued("grace")));
+    assert_eq!(found.ok(), "./R/model.R\n./churn/a.csv\n./churn/train.py\n./notebooks/venv/analysis.ipynb");
+}
+
+#[test]
+fn what_a_program_writes_to_an_original_while_it_is_imported_is_named_whatever_becomes_of_the_link() {
+    let Some(vm) = machine(&["ada"]) else { return };
+    vm.as_user("ada", "mkdir -p notebooks/remote; for i in 1 2 3; do echo $i >notebooks/remote/$i.ipynb; done").ok();
+    let agent = vm.agent_start();
+    agent.wait_problem("workspace.link-occupied:ada");
+    // A file that was changed in this very second is not known to be the one that was copied.
+    next_second(&vm);
+    // It stays where it is when that is renamed, as a kernel does.
+    let kernel = vm.spawn_as(
+        "ada",
+        "cd notebooks/remote; until [ -L ~/notebooks/remote ]; do :; done; echo late >late.ipynb; touch ~/.done; sleep 1000",
+    );
+    vm.sh("dsvm-agent workspace import ada").ok();
+    wait_for("it has written", SOON, || vm.exists("/home/ada/.done"));
+    drop(kernel);
+    let seen = survey(&vm, "ada");
+    assert_eq!(seen["files"], 1, "{seen}");
+    assert!(seen["newest"][0].as_str().is_some_and(|name| name.ends_with("/late.ipynb")), "{seen}");
+
+    // The agent makes the link again, which is newer than everything then.
+    next_second(&vm);
+    vm.as_user("ada", "rm notebooks/remote").ok();
+    let _there = present(&vm, "ada");
+    wait_for("the link is there", SOON, || vm.path("/home/ada/notebooks/remote").is_symlink());
+    let saved = rescue(&vm, "ada");
+    assert_eq!((&saved["files"], &saved["whole"]), (&Value::from(1), &Value::from(true)), "{saved}");
+    let found = vm.sh(&format!("cat {}/notebooks/remote.local-*/late.ipynb", rescued("ada")));
+    assert_eq!(found.ok(), "late");
 }
 
 #[test]

@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! survey -> refuse, or -> copy into .dsvm-import-VM on the share, each file verified -> survey again: unchanged? ->
-//! place, over nothing -> rename the original -> link
+//! place, over nothing -> mark the original as copied -> rename it -> link
 //! ```
 //!
 //! It may end at any point, by a signal too, and be done again: what was copied and is still right is not copied
 //! again, what was placed already is seen to be the same. Until the very end the original lies where it lay; nothing
-//! of it is changed at any time, and nothing on the share is ever overwritten.
+//! in it is changed at any time, and nothing on the share is ever overwritten.
 
 pub(in crate::workspace) mod copy;
+pub(in crate::workspace) mod kept;
 mod run;
 pub(in crate::workspace) mod survey;
 #[cfg(test)]

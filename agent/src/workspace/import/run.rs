@@ -2,7 +2,7 @@
 
 use super::copy::{Copied, Seen, compare, file, parent_below, place, split};
 use super::survey::{Entry, Kind, Source, Survey, shown, survey};
-use super::{Event, LISTED, Order, Outcome, Refused, Tally, kept_name};
+use super::{Event, LISTED, Order, Outcome, Refused, Tally, kept, kept_name};
 use crate::share::model::parent_of;
 use crate::sys::open;
 use crate::workspace::act;
@@ -47,8 +47,8 @@ pub fn run(order: &Order, step: Step<'_>) -> Outcome {
 struct Import<'a> {
     order: &'a Order,
     source: Source,
-    /// Held for as long as it takes: two imports of one original would stumble over each other.
-    _lock: OwnedFd,
+    /// What is imported itself, locked for as long as it takes: two imports of one original would stumble over each other.
+    original: OwnedFd,
     /// The workspace on the share.
     share: OwnedFd,
     /// Where copies lie until all of them are right, in the workspace.
@@ -108,10 +108,11 @@ impl<'a> Import<'a> {
         }
         let share = open::directory(&order.target).map_err(at("opening the workspace on the share"))?;
         let node: String = order.node.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        Ok(Self { order, source, _lock: lock, share, staging: format!(".dsvm-import-{}", node.to_lowercase()) })
+        Ok(Self { order, source, original: lock, share, staging: format!(".dsvm-import-{}", node.to_lowercase()) })
     }
 
     fn run(self, step: Step<'_>) -> Result<Outcome, Stop> {
+        let mut since = kept::now();
         let mut survey = self.survey(step)?;
         let mut placed = self.check(&mut survey, step)?;
         if !survey.refused.is_empty() {
@@ -128,6 +129,7 @@ impl<'a> Import<'a> {
         loop {
             let changed = self.copy(&survey.entries, &placed, step)?;
             step(&Event::Checking).map_err(at(COPYING))?;
+            let looked = kept::now();
             let again = self.survey(step)?;
             if changed.is_empty() && again.entries == survey.entries {
                 break;
@@ -140,7 +142,7 @@ impl<'a> Import<'a> {
                 paths.truncate(10);
                 return Ok(Outcome::Changing { paths });
             }
-            survey = again;
+            (survey, since) = (again, looked);
             placed = self.check(&mut survey, step)?;
             if !survey.refused.is_empty() {
                 return Ok(Outcome::Refused { refused: survey.refused, more: 0 });
@@ -148,6 +150,7 @@ impl<'a> Import<'a> {
         }
         let tally = tally(&survey.entries, &placed);
         self.place(&survey.entries, &placed, step)?;
+        self.mark(&survey.entries, since);
         step(&Event::Keeping).map_err(at(KEEPING))?;
         let kept = self.keep()?;
         let moved = Source { parent: dup(&self.source.parent)?, name: kept.clone().into(), single: self.source.single };
@@ -334,6 +337,18 @@ impl<'a> Import<'a> {
             let _ = rustix::fs::unlinkat(&self.share, &self.staging, AtFlags::REMOVEDIR);
         }
         Ok(())
+    }
+
+    /// Notes on the original itself that what was in it is on the share now. `since` is when the look began of which `entries`
+    /// came, not the last one: what changes twice between two ticks of the clock has one time, and may have been copied in
+    /// between. A note that cannot be made costs another copy of what is there already, at most.
+    fn mark(&self, entries: &[Entry], since: i64) {
+        let top = entries.first().filter(|e| e.kind == Kind::Directory && e.path.as_os_str().is_empty());
+        // Somebody may have put another one in its place.
+        let same = |e: &Entry| rustix::fs::fstat(&self.original).is_ok_and(|stat| stat.st_ino == e.inode);
+        if top.is_some_and(same) {
+            let _ = kept::mark(&self.original, since);
+        }
     }
 
     /// The name that the original will have.

@@ -1,6 +1,6 @@
 //! What there is to import, and what of it cannot be copied as it is.
 
-use super::{DEEPEST, Event, MOST, refused_by_smb, stays_inside};
+use super::{DEEPEST, Event, MOST, kept, refused_by_smb, stays_inside};
 use crate::workspace::import::Refused;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -250,7 +250,9 @@ fn attributes(file: &OwnedFd) -> Result<Vec<String>, Errno> {
         Err(e) => return Err(e),
     };
     let all = buffer.get(..length).unwrap_or_default().split(|b| *b == 0).filter(|n| !n.is_empty());
-    let meant = |n: &&[u8]| n.starts_with(b"user.") || n.starts_with(b"system.posix_acl");
+    // The mark of an earlier import is nobody's but ours.
+    let meant =
+        |n: &&[u8]| n.starts_with(b"user.") && *n != kept::COPIED.as_bytes() || n.starts_with(b"system.posix_acl");
     Ok(all.filter(meant).map(|n| String::from_utf8_lossy(n).into_owned()).collect())
 }
 

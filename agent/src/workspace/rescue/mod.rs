@@ -2,12 +2,13 @@
 //! All of it is done as the user.
 //!
 //! What counts ([`rule`]): in `~/notebooks`, or wherever the link lies, everything; in the rest of the home notebooks and
-//! what was changed since the home was made, outside hidden directories. What a program makes again by itself does not
-//! count, nor do untouched copies of `/etc/skel`. Links are not followed and other file systems are not entered, so that
-//! neither the share nor anybody else's directory is ever looked at; a home that lies on a file server does not go with
-//! the VM, and nothing in it counts.
+//! what came or was changed since the home was made, outside hidden directories. What a program makes again by itself does
+//! not count, nor do untouched copies of `/etc/skel`. Links are not followed and other file systems are not entered, so
+//! that neither the share nor anybody else's directory is ever looked at; a home that lies on a file server does not go
+//! with the VM, and nothing in it counts.
 
 mod copy;
+mod environment;
 pub mod last;
 mod note;
 mod rule;

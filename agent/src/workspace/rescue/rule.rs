@@ -30,9 +30,6 @@ const MADE_AGAIN: [&str; 12] = [
     ".venv",
 ];
 
-/// Files by which a directory is told to be an environment of Python or conda, which is installed again.
-pub(super) const ENVIRONMENT: [&str; 2] = ["pyvenv.cfg", "conda-meta"];
-
 /// Whether a directory of this name is looked into. `path` is where it lies, relative to the home.
 pub(super) fn enters(zone: Zone, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
@@ -42,9 +39,15 @@ pub(super) fn enters(zone: Zone, path: &Path) -> bool {
     }
     match zone {
         Zone::Notebooks => !path.ends_with(".local/share/Trash"),
-        // ~/R holds packages that R installed for this user, ~/snap what snaps keep.
-        Zone::Home => !bytes.starts_with(b".") && !matches!(path.to_str(), Some("R" | "snap")),
+        // ~/snap holds what snaps keep.
+        Zone::Home => !bytes.starts_with(b".") && path != Path::new("snap") && !is_library_of_r(path),
     }
+}
+
+/// Whether R puts the packages there that it installs for this user: `~/R/x86_64-pc-linux-gnu-library` (`R_LIBS_USER`).
+/// What else is in ~/R is work.
+fn is_library_of_r(path: &Path) -> bool {
+    path.parent() == Some(Path::new("R")) && path.file_name().is_some_and(|name| name.as_bytes().ends_with(b"-library"))
 }
 
 /// A file, as far as it matters here.
@@ -55,6 +58,8 @@ pub(super) struct Seen<'a> {
     pub(super) size: u64,
     /// When it was changed: seconds since 1970, and nanoseconds.
     pub(super) modified: (i64, i64),
+    /// When anything about it was changed last, in seconds since 1970: the kernel's own word, which no program can set.
+    pub(super) changed: i64,
 }
 
 /// Whether a file counts. `made` is when the home was made, or this VM was started, in seconds since 1970.
@@ -63,7 +68,8 @@ pub(super) fn counts(zone: Zone, seen: Seen<'_>, made: i64) -> bool {
     let notebook = seen.path.extension() == Some(OsStr::new("ipynb"));
     match zone {
         Zone::Notebooks => true,
-        Zone::Home => !hidden && (notebook || seen.modified.0 >= made),
+        // What is unpacked, fetched or copied with its times (tar, wget, rsync -a) is as old as where it came from.
+        Zone::Home => !hidden && (notebook || seen.modified.0.max(seen.changed) >= made),
     }
 }
 
@@ -92,8 +98,8 @@ impl Skel {
     }
 }
 
-/// Whether this is what `workspace import` keeps of an original whose verified copy is on the share: `name` lies beside
-/// the link, and is called as [`crate::workspace::import::kept_name`] says.
+/// Whether this may be what `workspace import` keeps of an original whose verified copy is on the share: `name` lies beside
+/// the link, and is called as [`crate::workspace::import::kept_name`] says. That it is one, a mark on it says.
 pub(super) fn is_kept(link: &OsStr, name: &OsStr) -> bool {
     let rest = |text: &str| -> Option<bool> {
         let day = text.strip_prefix(link.to_str()?)?.strip_prefix(".local-")?;

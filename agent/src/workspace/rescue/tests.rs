@@ -1,6 +1,8 @@
 //! Surveys and rescues in directories that stand for a home and a workspace: what counts, odd and hostile things, ends at
 //! any point, and a share that is full or holds other things already.
 
+mod kept;
+
 use super::rule::{self, Zone, another, is_kept, on_share, urgency};
 use super::*;
 use proptest::prelude::*;
@@ -89,17 +91,20 @@ fn note(order: &Order) -> String {
 #[test]
 fn what_counts_and_what_does_not() {
     let (notebooks, home) = (Zone::Notebooks, Zone::Home);
-    for (zone, path, modified, expected) in [
-        (notebooks, "notebooks/old.csv", 5, true),
-        (notebooks, "notebooks/.env", 5, true),
-        (home, "old.ipynb", 5, true),
-        (home, "old.py", 5, false),
-        (home, "new.py", 100, true),
-        (home, "new.py", 99, false),
-        (home, ".bash_history", 500, false),
-        (home, "sub/.hidden.ipynb", 500, false),
+    for (zone, path, modified, changed, expected) in [
+        (notebooks, "notebooks/old.csv", 5, 5, true),
+        (notebooks, "notebooks/.env", 5, 5, true),
+        (home, "old.ipynb", 5, 5, true),
+        (home, "old.py", 5, 99, false),
+        (home, "new.py", 100, 100, true),
+        (home, "new.py", 99, 99, false),
+        // Unpacked, or copied with its time.
+        (home, "unpacked.py", 5, 100, true),
+        (home, "ahead.py", 100, 5, true),
+        (home, ".bash_history", 500, 500, false),
+        (home, "sub/.hidden.ipynb", 500, 500, false),
     ] {
-        let seen = rule::Seen { path: Path::new(path), size: 1, modified: (modified, 0) };
+        let seen = rule::Seen { path: Path::new(path), size: 1, modified: (modified, 0), changed };
         assert_eq!(rule::counts(zone, seen, 100), expected, "{path}");
     }
     for (zone, path, expected) in [
@@ -111,8 +116,13 @@ fn what_counts_and_what_does_not() {
         (notebooks, "notebooks/.local/share/Trash", false),
         (home, "repo/.git", false),
         (home, ".local", false),
-        (home, "R", false),
+        (home, "R", true),
+        (home, "R/churn", true),
+        (home, "R/x86_64-pc-linux-gnu-library", false),
+        (home, "R/library", true),
         (home, "work/R", true),
+        (home, "work/R/x86_64-pc-linux-gnu-library", true),
+        (home, "snap", false),
         (home, "work/__pycache__", false),
         (home, "work", true),
     ] {
@@ -138,11 +148,6 @@ fn a_home_is_counted_and_the_newest_are_named() {
     assert_eq!((seen.files, seen.bytes, seen.whole), (3, 3006, true));
     assert_eq!(seen.newest.len(), 3);
     let notebooks = order.place.home.join("notebooks");
-    fs::create_dir_all(notebooks.join("venv/lib")).unwrap();
-    fs::write(notebooks.join("venv/pyvenv.cfg"), "").unwrap();
-    fs::write(notebooks.join("venv/lib/x.py"), "x").unwrap();
-    fs::create_dir_all(order.place.home.join("miniconda3/conda-meta")).unwrap();
-    fs::write(order.place.home.join("miniconda3/x"), "x").unwrap();
     // The link itself leads to the share, and nothing behind any link is this user's alone to lose.
     symlink("/etc", notebooks.join("etc")).unwrap();
     nix::unistd::mkfifo(&notebooks.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
@@ -168,23 +173,85 @@ fn what_came_with_the_home_is_nobodys_work_until_it_is_changed() {
 }
 
 #[test]
-fn what_an_import_kept_is_on_the_share() {
+fn what_lies_in_an_environment_and_was_not_installed_is_work() {
     let Ground { order, _dir } = ground();
-    let notebooks = order.place.home.join("notebooks");
-    let original = notebooks.join("remote.local-20261124");
-    fs::create_dir(&original).unwrap();
-    fs::write(original.join("a"), "a").unwrap();
-    fs::remove_file(notebooks.join("remote")).unwrap();
-    assert_eq!(look(&order).files, 4, "there is no link: nothing says that it was copied");
-    symlink(&order.target, notebooks.join("remote")).unwrap();
-    let later = fs::symlink_metadata(notebooks.join("remote")).unwrap().mtime() + 2;
-    assert_eq!(look(&order).files, 3);
-    // Changed afterwards. Only the kernel sets a time of change (inode(7)), so it is waited for.
-    while fs::metadata(original.join("a")).unwrap().ctime() < later {
-        fs::write(original.join("a"), "b").unwrap();
-        std::thread::yield_now();
+    let home = &order.place.home;
+    let write = |names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(home.join(name).parent().unwrap()).unwrap();
+            fs::write(home.join(name), "x").unwrap();
+        }
+    };
+    let seen = look(&order);
+    // Projects that are environments, one in the other, and one for all notebooks.
+    for project in ["notebooks/churn", "churn", "notebooks/churn/data/deep", "notebooks"] {
+        let at = |name: &str| format!("{project}/{name}");
+        let made = ["pyvenv.cfg", ".gitignore", "bin/pip", "lib/python3.12/site-packages/x.py", "share/jupyter/k.json"];
+        write(&made.map(at).each_ref().map(String::as_str));
     }
-    assert_eq!(look(&order).files, 4);
+    let made = ["conda-meta/history", "bin/python", "lib/libz.so", "envs/a/conda-meta/x.json", "envs/a/lib/y"];
+    for prefix in ["miniconda3", "notebooks/forest"] {
+        write(&made.map(|name| format!("{prefix}/{name}")).each_ref().map(String::as_str));
+    }
+    assert_eq!(look(&order), seen);
+    let mine = [
+        "notebooks/churn/churn.ipynb",
+        "notebooks/churn/data/a.csv",
+        "notebooks/churn/data/bin/b.csv",
+        "notebooks/churn/data/deep/c.csv",
+        "notebooks/churn/lib/model.R",
+        "notebooks/forest/tree.ipynb",
+        "miniconda3/envs/a/notes.md",
+        "churn/train.py",
+    ];
+    write(&mine);
+    assert_eq!(look(&order).files, seen.files + mine.len() as u64);
+    // A home is none, whatever lies in it: ~/bin is where people's own programs are.
+    write(&["pyvenv.cfg", "bin/tool"]);
+    assert_eq!(look(&order).files, seen.files + mine.len() as u64 + 2);
+}
+
+/// Gives a file the time of another year, as tools do that keep the times of what they copy or unpack.
+fn long_ago(path: &Path) {
+    let then = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
+#[test]
+fn what_was_unpacked_with_its_old_times_is_work() {
+    let Ground { order, _dir } = ground();
+    fs::create_dir_all(order.place.home.join("project/R")).unwrap();
+    for name in ["project/train.py", "project/R/model.R"] {
+        fs::write(order.place.home.join(name), "work").unwrap();
+        long_ago(&order.place.home.join(name));
+    }
+    assert_eq!(look(&order).files, 5);
+}
+
+#[test]
+fn a_home_with_nothing_but_what_it_was_made_with_holds_no_work() {
+    let Ground { order, _dir } = ground();
+    let (skel, home) = (&order.place.skel, &order.place.home);
+    fs::remove_dir_all(home).unwrap();
+    for (name, keeps_times) in [
+        (".bashrc", true),
+        (".config/x", true),
+        ("examples.desktop", true),
+        ("notebooks/Start.ipynb", true),
+        ("How.md", false),
+    ] {
+        let (from, to) = (skel.join(name), home.join(name));
+        [&from, &to].iter().for_each(|p| fs::create_dir_all(p.parent().unwrap()).unwrap());
+        fs::write(&from, name).unwrap();
+        long_ago(&from);
+        fs::copy(&from, &to).unwrap();
+        // useradd(8) keeps the times, pam_mkhomedir(8) does not. By the time that the kernel sets, all are new.
+        if keeps_times {
+            long_ago(&to);
+        }
+    }
+    fs::write(home.join(".bash_history"), "ls").unwrap();
+    assert_eq!(look(&order), Surveyed { whole: true, ..Surveyed::default() });
 }
 
 #[test]

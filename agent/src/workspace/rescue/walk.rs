@@ -1,9 +1,11 @@
 //! The look at a home: bounded, following nothing, and never on another file system.
 
 use super::Place;
-use super::rule::{self, ENVIRONMENT, Likeness, Seen, Skel, Zone};
+use super::environment::{self, Tool};
+use super::rule::{self, Likeness, Seen, Skel, Zone};
 use crate::share::model::parent_of;
 use crate::sys::clock::boottime;
+use crate::workspace::import::kept;
 use crate::workspace::import::survey::{Entry, Kind, Source};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, StatxFlags};
@@ -14,6 +16,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// So many entries are looked at in one home: more are no notebooks, and each costs somebody's processor a microsecond or
@@ -155,6 +158,26 @@ fn skel(path: &Path) -> Skel {
     out
 }
 
+/// A directory that is still to be looked at.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Relative to the part.
+    path: PathBuf,
+    depth: usize,
+    /// Until when everything in it was copied to the share, where it was.
+    copied: Option<i64>,
+    /// The environment that it is in.
+    environment: Option<Rc<Environment>>,
+}
+
+/// A directory that tools made an environment.
+#[derive(Debug)]
+struct Environment {
+    /// Relative to the part.
+    path: PathBuf,
+    tools: Vec<&'static Tool>,
+}
+
 struct Walk<'a> {
     place: &'a Place,
     made: i64,
@@ -165,13 +188,29 @@ struct Walk<'a> {
     whole: bool,
 }
 
+impl Environment {
+    /// Whether what lies at `path`, relative to the part, is installed again with it.
+    fn made(&self, path: &Path) -> bool {
+        path.strip_prefix(&self.path).is_ok_and(|path| environment::made(&self.tools, path))
+    }
+}
+
+/// The environment that a directory is, if it is one. A home is none: what lies in its `bin` is its owner's.
+fn own_environment(part: &Part, path: &Path, directory: &OwnedFd) -> Option<Environment> {
+    if part.at.as_os_str().is_empty() && path.as_os_str().is_empty() {
+        return None;
+    }
+    let has = |name: &str| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let tools = environment::tools(has);
+    (!tools.is_empty()).then(|| Environment { path: path.to_owned(), tools })
+}
+
 impl Walk<'_> {
     /// The files of one part, directories that are near before those that are deep.
     fn part(&mut self, part: &Part) -> Vec<Entry> {
         let mut files = Vec::new();
-        // With each: what was changed later than that counts, where not everything does.
-        let mut waiting = VecDeque::from([(PathBuf::new(), 0, None)]);
-        while let Some((path, depth, after)) = waiting.pop_front() {
+        let mut waiting = VecDeque::from([Waiting::default()]);
+        while let Some(Waiting { path, depth, copied, environment }) = waiting.pop_front() {
             if boottime() >= self.until {
                 self.whole = false;
                 break;
@@ -185,10 +224,8 @@ impl Walk<'_> {
                     continue;
                 }
             };
-            let is_there = |name: &str| rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
-            if !path.as_os_str().is_empty() && ENVIRONMENT.iter().any(|name| is_there(name)) {
-                continue;
-            }
+            let copied = copied.or_else(|| self.copied_until(part, &path, &directory));
+            let environment = own_environment(part, &path, &directory).map(Rc::new).or(environment);
             let Ok(entries) = rustix::fs::Dir::read_from(&directory) else {
                 self.whole = false;
                 continue;
@@ -213,16 +250,21 @@ impl Walk<'_> {
                 }
                 let Ok(stat) = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
                 let below = path.join(name);
+                if environment.as_ref().is_some_and(|environment| environment.made(&below)) {
+                    continue;
+                }
                 match FileType::from_raw_mode(stat.st_mode) {
                     FileType::Directory if self.enters(part, &below) => {
                         if depth >= DEEPEST || !self.remembers(&below) {
                             self.whole = false;
                             continue;
                         }
-                        let after = after.or_else(|| self.kept_since(part, &below));
-                        waiting.push_back((below, depth + 1, after));
+                        // One that was moved in is new, but nothing in it is.
+                        let copied = copied.filter(|until| kept::is_copied(stat.st_ctime, *until));
+                        let environment = environment.clone();
+                        waiting.push_back(Waiting { path: below, depth: depth + 1, copied, environment });
                     }
-                    FileType::RegularFile if self.counts(part, &below, &stat, after) => {
+                    FileType::RegularFile if self.counts(part, &below, &stat, copied) => {
                         if !self.remembers(&below) {
                             self.whole = false;
                             continue;
@@ -248,23 +290,21 @@ impl Walk<'_> {
         self.paths <= MOST_PATHS
     }
 
-    /// Since when the link has been there, where `below` is what an import kept: until then all of it was copied.
-    fn kept_since(&self, part: &Part, below: &Path) -> Option<i64> {
-        let link = self.place.link.file_name()?;
-        let beside = part.at.join(parent_of(below)) == parent_of(&self.place.link);
-        if !beside || !rule::is_kept(link, below.file_name()?) {
-            return None;
-        }
-        let stat = rustix::fs::statat(&part.source.parent, link, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        (FileType::from_raw_mode(stat.st_mode) == FileType::Symlink).then_some(stat.st_mtime)
+    /// Until when all in `directory` was copied, where it is what an import kept.
+    fn copied_until(&self, part: &Part, path: &Path, directory: &OwnedFd) -> Option<i64> {
+        let beside = part.at.join(parent_of(path)) == parent_of(&self.place.link);
+        let is_kept = beside && rule::is_kept(self.place.link.file_name()?, path.file_name()?);
+        is_kept.then(|| kept::copied_until(directory))?
     }
 
-    fn counts(&self, part: &Part, below: &Path, stat: &Stat, after: Option<i64>) -> bool {
+    fn counts(&self, part: &Part, below: &Path, stat: &Stat, copied: Option<i64>) -> bool {
         let at = part.at.join(below);
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let seen = Seen { path: &at, size, modified: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)) };
+        let modified = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        let seen = Seen { path: &at, size, modified, changed: stat.st_ctime };
         // Renaming what is above a file does not change the file.
-        if after.is_some_and(|since| stat.st_ctime <= since) || !rule::counts(part.zone, seen, self.made) {
+        let is_copied = copied.is_some_and(|until| kept::is_copied(stat.st_ctime, until));
+        if is_copied || !rule::counts(part.zone, seen, self.made) {
             return false;
         }
         match self.skel.likeness(seen) {
