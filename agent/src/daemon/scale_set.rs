@@ -322,7 +322,7 @@ mod tests {
         answer(&mut set, &Ask::Place, Ok(Told::Place(member())), 1);
         let asks = set.decide(&settings, facts(1)).asks;
         answer(&mut set, &asks[1], Ok(Told::Published), 2);
-        let end = |kind| Event { id: "e".to_owned(), kind, not_before: None, started: false };
+        let end = |kind| Event { id: "e".to_owned(), kind, not_before: None, started: false, alone: true };
         answer(&mut set, &asks[2], Ok(Told::Events(1, vec![end(EventKind::Reboot)])), 2);
         let report = |asks: &[Ask]| {
             asks.iter().find_map(|a| if let Ask::Publish { values, .. } = a { Some(*values) } else { None })

@@ -186,7 +186,8 @@ pub fn events(document: &[u8], name: &str) -> Result<(u64, Vec<Event>), String> 
             _ => return None,
         };
         let started = event.event_status.eq_ignore_ascii_case("started");
-        Some(Event { id: plain(&event.event_id)?, kind, not_before: date(&event.not_before), started })
+        let alone = event.resources.iter().all(|r| r.eq_ignore_ascii_case(name));
+        Some(Event { id: plain(&event.event_id)?, kind, not_before: date(&event.not_before), started, alone })
     };
     let mut events: Vec<Event> = own.filter_map(read).collect();
     events.truncate(16);

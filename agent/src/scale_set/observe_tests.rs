@@ -90,6 +90,7 @@ fn only_ones_own_events_are_seen_in_both_shapes_of_date() {
     assert_eq!(seen[0].not_before, humantime::parse_rfc3339("2026-04-11T22:26:58Z").ok());
     assert_eq!((seen[0].kind, seen[0].started, seen[1].kind), (EventKind::Terminate, false, EventKind::Reboot));
     assert_eq!((seen[1].started, seen[1].not_before), (true, None));
+    assert_eq!((seen[0].alone, seen[1].alone), (true, false), "the other one is of another VM too");
     for bad in [&b"{}"[..], b"", b"[]", b"{\"DocumentIncarnation\":\"x\",\"Events\":[]}"] {
         assert!(events(bad, "dsvmpool_7").is_err());
     }

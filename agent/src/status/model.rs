@@ -109,6 +109,9 @@ pub struct DrainView {
     pub written: bool,
     /// Azure was told that it may begin.
     pub approved: bool,
+    /// Azure announced it for other VMs too, and is not told so: that would end their notice as well.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// An event that Azure announced.

@@ -347,6 +347,7 @@ impl View<'_> {
         }
         text += if drain.log_ins_refused { "; log-ins are refused" } else { "" };
         text += if drain.approved { "; Azure may begin" } else { "" };
+        text += if drain.shared { "; the same event ends other VMs, so its whole notice runs" } else { "" };
         text + "."
     }
 

@@ -270,6 +270,7 @@ impl Brain {
             left: sum(|o| o.left),
             written: self.drain.is_written(),
             approved: self.drain.approved.contains(&event.id),
+            shared: !event.alone,
         })
     }
 

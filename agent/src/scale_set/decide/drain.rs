@@ -241,7 +241,9 @@ impl Memory {
         match worst {
             None => self.admit(facts, &mut steps),
             Some(event) if event.kind.is_end() => {
-                let ids = events.iter().filter(|e| e.kind.is_end()).map(|e| e.id.clone()).collect();
+                // To approve an event is to approve it for every VM that it names, and others may be in use.
+                let own = events.iter().filter(|e| e.kind.is_end() && e.alone);
+                let ids = own.map(|e| e.id.clone()).collect();
                 self.end(event, ids, facts, &mut steps);
             }
             Some(event) => {
@@ -338,7 +340,7 @@ impl Memory {
             }
         }
         let unmounted = self.written.is_some_and(|at| !facts.unused || now >= at.saturating_add(UNMOUNT));
-        if (left <= margins.approve || (!used && unmounted)) && !self.is_approved(&ids) {
+        if (left <= margins.approve || (!used && unmounted)) && !ids.is_empty() && !self.is_approved(&ids) {
             self.approve(ids, now, steps);
         }
     }
@@ -350,7 +352,7 @@ impl Memory {
     }
 
     fn is_approved(&self, ids: &[String]) -> bool {
-        ids.iter().all(|id| self.approved.contains(id))
+        !ids.is_empty() && ids.iter().all(|id| self.approved.contains(id))
     }
 
     /// Once at once, so that something is safe whatever happens, and once more when nobody works any more.

@@ -5,7 +5,7 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 const START: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn event(kind: EventKind, at: Duration) -> Event {
-    Event { id: "e1".into(), kind, not_before: Some(START + at), started: false }
+    Event { id: "e1".into(), kind, not_before: Some(START + at), started: false, alone: true }
 }
 
 /// A VM on which every step that is begun takes a second, and works.
@@ -87,6 +87,21 @@ fn a_vm_that_nobody_uses_is_given_up_as_soon_as_all_is_safe() {
     assert_eq!((vm.rescued(), vm.approved()), (vec![0], Some(3)));
     assert_eq!(vm.at(|s| matches!(s, Step::Approve { .. })).len(), 1);
     assert_eq!(vm.at(|s| matches!(s, Step::Tell(_))).len(), 1);
+}
+
+#[test]
+fn an_event_of_other_vms_too_is_prepared_for_and_left_to_begin_by_itself() {
+    let shared = || Event { alone: false, ..event(EventKind::Terminate, S(900)) };
+    let mut vm = Vm::new(vec![shared()], &["ada"]);
+    vm.until(899);
+    assert_eq!((vm.rescued(), vm.flushed().first(), vm.approved()), (vec![0], Some(&1), None));
+    assert_eq!(vm.flushed().len(), 1, "what nobody writes is not written all the time");
+    // What is this VM's alone may begin.
+    let own = Event { id: "e2".into(), ..event(EventKind::Terminate, S(900)) };
+    let mut vm = Vm::new(vec![shared(), own], &["ada"]);
+    vm.until(10);
+    assert_eq!(vm.at(|s| matches!(s, Step::Approve { .. })), [2]);
+    assert_eq!(vm.at(|s| *s == Step::Approve { ids: vec!["e2".into()] }), [2]);
 }
 
 #[test]

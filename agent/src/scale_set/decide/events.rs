@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn event(kind: EventKind) -> Event {
-        Event { id: "e".into(), kind, not_before: None, started: false }
+        Event { id: "e".into(), kind, not_before: None, started: false, alone: true }
     }
 
     #[test]
