@@ -42,7 +42,7 @@ const WRITE: Duration = Duration::from_secs(30);
 const OFTEN: Duration = Duration::from_secs(2);
 /// A VM that restarts writes everything in the last minute before, this often.
 const RESTART: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
-/// A date that cannot be read: everything is done at once, and who works is left alone.
+/// A date that cannot be read, or cannot be: everything is done at once, and who works is left alone.
 const NO_DATE: Duration = DELETION.flush;
 /// How often it is looked whether something is due when it may be soon.
 const TICK: Duration = Duration::from_secs(1);
@@ -157,6 +157,9 @@ pub struct Memory {
     pub boot_id: String,
     /// The event, its kind, and when it was first seen, by the boot-time clock.
     current: Option<(String, EventKind, Duration)>,
+    /// Its date was over when it was first seen, and yet it had not begun: one of the clocks is wrong.
+    #[serde(default)]
+    undated: bool,
     /// Who was here when it was announced: they go on as before, and their files are copied. Nobody comes after them.
     guests: BTreeSet<String>,
     /// What people were told of it.
@@ -267,6 +270,7 @@ impl Memory {
         *self = Self {
             boot_id: std::mem::take(&mut self.boot_id),
             current: event.map(|e| (e.id.clone(), e.kind, facts.now)),
+            undated: event.is_some_and(|e| !e.started && e.not_before.is_some_and(|at| at <= facts.wall)),
             guests: facts.users.clone(),
             refused: self.refused,
             surely_refused: self.surely_refused,
@@ -293,7 +297,7 @@ impl Memory {
 
     fn restart(&mut self, event: &Event, facts: &Facts, steps: &mut Vec<Step>) {
         self.tell(Notice::Restart, steps);
-        let left = left(event, facts.wall);
+        let left = self.left(event, facts.wall);
         if left <= RESTART.0 {
             self.flush(facts, Duration::ZERO, RESTART.1, left, steps);
         }
@@ -301,7 +305,7 @@ impl Memory {
 
     fn end(&mut self, event: &Event, ids: Vec<String>, facts: &Facts, steps: &mut Vec<Step>) {
         let (margins, now) = (if event.kind == EventKind::Preempt { EVICTION } else { DELETION }, facts.now);
-        let left = left(event, facts.wall);
+        let left = self.left(event, facts.wall);
         // Who works on a Spot VM has no time that would be worth waiting for.
         let used = facts.used && event.kind != EventKind::Preempt;
         if !self.surely_refused && !self.busy.log_ins && now >= self.again {
@@ -452,7 +456,7 @@ impl Memory {
     fn plan(&mut self, worst: Option<&Event>, facts: &Facts) {
         let failed = (self.refused && worst.is_none()).then_some(self.again);
         let pause = worst.map(|event| {
-            let left = left(event, facts.wall);
+            let left = self.left(event, facts.wall);
             let calm = if event.kind.is_end() { DELETION.rescue } else { RESTART.0 };
             // The last minutes are counted in seconds; before them nothing changes by itself while somebody works.
             let waits = facts.used || !event.kind.is_end();
@@ -465,14 +469,15 @@ impl Memory {
     pub fn next(&self, now: Duration) -> Duration {
         self.due.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
-}
 
-/// How long until it begins.
-fn left(event: &Event, wall: SystemTime) -> Duration {
-    match event.not_before {
-        _ if event.started => Duration::ZERO,
-        Some(at) => at.duration_since(wall).unwrap_or_default(),
-        None => NO_DATE,
+    /// How long until it begins. A clock that is put right says so from then on.
+    fn left(&self, event: &Event, wall: SystemTime) -> Duration {
+        match event.not_before {
+            _ if event.started => Duration::ZERO,
+            Some(at) if self.undated && at <= wall => NO_DATE,
+            Some(at) => at.duration_since(wall).unwrap_or_default(),
+            None => NO_DATE,
+        }
     }
 }
 

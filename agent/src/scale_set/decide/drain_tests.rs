@@ -275,6 +275,31 @@ fn a_date_that_cannot_be_read_lets_who_works_alone() {
     assert!(vm.approved().is_some());
 }
 
+#[test]
+fn a_clock_that_is_ahead_takes_nobody_their_notice() {
+    // By this VM's clock the event should have begun long ago.
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    (vm.facts.used, vm.facts.wall) = (true, START + S(3600));
+    vm.until(300);
+    assert_eq!(vm.approved(), None);
+    assert_eq!(vm.rescued(), [], "there may be no time for that, and what waits is written");
+    assert_eq!(vm.flushed().first(), Some(&0));
+    // An agent that is started anew knows it.
+    vm.memory = Memory::restore(Some(&serde_json::to_vec(&vm.memory).unwrap()), "b");
+    vm.until(310);
+    assert_eq!(vm.approved(), None);
+    // The clock is put right: the date counts again.
+    vm.facts.wall = START + S(310);
+    vm.until(899);
+    assert_eq!(vm.approved(), Some(890));
+    // One that has begun has begun.
+    let begun = Event { started: true, not_before: None, ..event(EventKind::Terminate, S(0)) };
+    let mut vm = Vm::new(vec![begun], &["ada"]);
+    vm.facts.used = true;
+    vm.until(5);
+    assert_eq!(vm.approved(), Some(0));
+}
+
 proptest! {
     /// Whoever works, and whatever fails or hangs, in whatever order: an event is approved only when the VM is unused and
     /// everybody's files were copied, or when its time is almost up; it is approved in time if Azure
