@@ -336,7 +336,9 @@ impl Memory {
             let often = if last || self.is_approved(&ids) { OFTEN } else { Duration::MAX };
             self.flush(facts, since, often, left.saturating_sub(margins.approve), steps);
             let done = |mount: &String| {
-                let begun = self.flushed.get(mount).is_some_and(|(at, _)| *at >= since);
+                // What could not be written is waited for as long as there is time.
+                let begun =
+                    self.flushed.get(mount).is_some_and(|(at, failed)| *at >= since && (late || failed.is_none()));
                 begun && !self.busy.flush.contains_key(mount)
             };
             if facts.mounts.iter().all(done) {

@@ -276,6 +276,30 @@ fn a_date_that_cannot_be_read_lets_who_works_alone() {
 }
 
 #[test]
+fn what_could_not_be_written_is_waited_for_while_there_is_time() {
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    let failing = |vm: &mut Vm, until: u64| {
+        while vm.facts.now < S(until) {
+            let steps = vm.pass();
+            (vm.facts.now, vm.facts.wall) = (vm.facts.now + S(1), vm.facts.wall + S(1));
+            let (flushes, others) = steps.into_iter().partition::<Vec<_>, _>(|s| matches!(s, Step::Flush { .. }));
+            flushes.iter().for_each(|_| vm.memory.flush_done("ada", Some("no answer".into())));
+            vm.finish(others);
+        }
+    };
+    failing(&mut vm, 100);
+    assert_eq!((vm.approved(), vm.memory.is_written()), (None, false));
+    assert_eq!(vm.memory.mounts(false), Mounts::NothingNew, "nothing is unmounted with something to write");
+    assert_eq!(vm.flushed()[..3], [1, 6, 11], "it is tried again");
+    let mut healed = Vm { memory: vm.memory.clone(), facts: vm.facts.clone(), log: Vec::new() };
+    healed.until(110);
+    assert!(healed.approved().is_some_and(|at| at < 110), "{:?}", healed.log);
+    // In the last minute nothing is left to be waited for.
+    failing(&mut vm, 899);
+    assert_eq!(vm.approved(), Some(840));
+}
+
+#[test]
 fn a_clock_that_is_ahead_takes_nobody_their_notice() {
     // By this VM's clock the event should have begun long ago.
     let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
