@@ -324,7 +324,9 @@ impl Memory {
             (self.closing, self.written) = (None, None);
         }
         let late = left <= margins.flush;
-        if !late {
+        // Without a date both copying and writing begin now, and the end of both is waited for.
+        let open = self.is_undated(event, facts.wall);
+        if !late || open {
             self.rescue(facts, steps);
         }
         let Some(closing) = self.closing else { return };
@@ -341,7 +343,7 @@ impl Memory {
                     self.flushed.get(mount).is_some_and(|(at, failed)| *at >= since && (late || failed.is_none()));
                 begun && !self.busy.flush.contains_key(mount)
             };
-            if facts.mounts.iter().all(done) {
+            if (rescued || !open) && facts.mounts.iter().all(done) {
                 self.written.get_or_insert(now);
             }
         }
@@ -472,14 +474,18 @@ impl Memory {
         self.due.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
 
-    /// How long until it begins. A clock that is put right says so from then on.
+    /// How long until it begins.
     fn left(&self, event: &Event, wall: SystemTime) -> Duration {
         match event.not_before {
             _ if event.started => Duration::ZERO,
-            Some(at) if self.undated && at <= wall => NO_DATE,
-            Some(at) => at.duration_since(wall).unwrap_or_default(),
-            None => NO_DATE,
+            Some(at) if !self.is_undated(event, wall) => at.duration_since(wall).unwrap_or_default(),
+            _ => NO_DATE,
         }
+    }
+
+    /// Whether it has no date, or one that cannot be. A clock that is put right says so from then on.
+    fn is_undated(&self, event: &Event, wall: SystemTime) -> bool {
+        !event.started && event.not_before.is_none_or(|at| self.undated && at <= wall)
     }
 }
 
