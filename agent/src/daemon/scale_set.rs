@@ -185,6 +185,7 @@ impl ScaleSet {
         if let Some((node, instance)) = self.place.place().and_then(Place::member) {
             out.extend(self.protection.problem(node, instance, &settings.client_id, now));
             out.extend(self.metric.problem(now));
+            out.extend(self.events.problem(now));
         }
         out
     }
@@ -262,6 +263,7 @@ impl ScaleSet {
                 .map(ago),
             metric_sent_at: self.metric.arrived.map(ago),
             events: events.collect(),
+            events_unknown: member && !self.events.are_known(facts.now),
             drain: None,
         })
     }

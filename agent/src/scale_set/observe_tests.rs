@@ -97,6 +97,21 @@ fn only_ones_own_events_are_seen_in_both_shapes_of_date() {
 }
 
 #[test]
+fn what_is_null_in_one_event_hides_no_other() {
+    let document = json!({"DocumentIncarnation": 3, "Events": [
+        {"EventId": null, "EventStatus": null, "EventType": null, "Resources": null, "NotBefore": null},
+        {"EventId": "a", "EventType": null, "Resources": ["dsvmpool_7"]},
+        {"EventId": "b", "EventStatus": "Started", "EventType": "Terminate", "Resources": ["dsvmpool_7", null],
+         "NotBefore": null, "Description": null, "EventSource": null, "DurationInSeconds": null},
+    ]});
+    let (incarnation, seen) = events(document.to_string().as_bytes(), "dsvmpool_7").unwrap();
+    let (kind, not_before) = (EventKind::Terminate, None);
+    assert_eq!(seen, [Event { id: "b".into(), kind, not_before, started: true, alone: false }]);
+    assert_eq!(incarnation, 3);
+    assert_eq!(events(br#"{"DocumentIncarnation":4,"Events":null}"#, "x"), Ok((4, vec![])));
+}
+
+#[test]
 fn dates_are_read_as_they_come() {
     let expected = humantime::parse_rfc3339("2016-09-19T18:29:47Z").ok();
     for text in [

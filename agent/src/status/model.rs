@@ -82,6 +82,9 @@ pub struct ScaleSetView {
     pub metric_sent_at: Option<String>,
     /// What Azure announced to this VM.
     pub events: Vec<EventView>,
+    /// Whether there are others cannot be told: they were not read yet, or not for long.
+    #[serde(default)]
+    pub events_unknown: bool,
     /// What is done before the VM is deleted or restarts; nothing when it is not about to be.
     #[serde(default)]
     pub drain: Option<DrainView>,

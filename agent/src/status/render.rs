@@ -319,7 +319,9 @@ impl View<'_> {
                 None => format!("Azure announces: {kind}, now"),
             });
         }
-        if set.events.is_empty() {
+        if set.events_unknown {
+            parts.push("events not known".to_owned());
+        } else if set.events.is_empty() {
             parts.push("no events".to_owned());
         }
         let lead = format!("{}{} ", heading("scale set"), self.page.mark(mark));
