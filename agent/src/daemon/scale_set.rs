@@ -50,6 +50,11 @@ pub struct ScaleSet {
 }
 
 impl ScaleSet {
+    /// Nothing is known yet but what the firmware says.
+    pub fn new(is_azure: bool) -> Self {
+        Self { place: place::Memory { is_azure, ..place::Memory::default() }, ..Self::default() }
+    }
+
     /// Decides what is to be asked now.
     pub fn decide(&mut self, settings: &Settings, facts: Facts) -> Wants {
         let wants = self.wants(settings, facts);
@@ -181,7 +186,7 @@ impl ScaleSet {
         if settings.enabled == Enabled::Off {
             return Vec::new();
         }
-        let mut out: Vec<Problem> = self.place.problem(settings.enabled).into_iter().collect();
+        let mut out: Vec<Problem> = self.place.problem(settings.enabled, now).into_iter().collect();
         if let Some((node, instance)) = self.place.place().and_then(Place::member) {
             out.extend(self.protection.problem(node, instance, &settings.client_id, now));
             out.extend(self.metric.problem(now));

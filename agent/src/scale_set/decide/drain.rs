@@ -340,7 +340,7 @@ impl Memory {
             let done = |mount: &String| {
                 // What could not be written is waited for as long as there is time.
                 let begun =
-                    self.flushed.get(mount).is_some_and(|(at, failed)| *at >= since && (late || failed.is_none()));
+                    self.flushed.get(mount).is_some_and(|(at, failed)| *at >= since && (late && !open || failed.is_none()));
                 begun && !self.busy.flush.contains_key(mount)
             };
             if (rescued || !open) && facts.mounts.iter().all(done) {
