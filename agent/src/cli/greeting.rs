@@ -244,6 +244,7 @@ mod tests {
             left: 0,
             written: false,
             approved: false,
+            shared: false,
         };
         ending.scale_set = Some(ScaleSetView { drain: Some(drain), ..fixtures::free() });
         let text = said(&ending, Notebooks::Connected);

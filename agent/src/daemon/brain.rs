@@ -153,7 +153,7 @@ impl Brain {
             mode,
             client,
             engine: Engine { kept, ..Engine::new(settings.unwrap_or_default(), mistake, random::seed()) },
-            scale_set: ScaleSet::default(),
+            scale_set: ScaleSet::new(host::is_azure()),
             pool: Pool::default(),
             textfile: Textfile::default(),
             identity: Identity { host: host::name(), boot_id, started: SystemTime::now() },

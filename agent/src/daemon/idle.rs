@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 mod announce;
+mod end;
 
 /// The file with what outlives a restart, beside the status.
 pub const FILE: &str = "use-memory.json";
@@ -70,6 +71,7 @@ pub struct Idle {
     telling: announce::Telling,
     watch: announce::Watch,
     arrivals: announce::Arrivals,
+    check: Option<end::Check>,
     samples: VecDeque<Sample>,
     recorded_until: f64,
 }
@@ -100,6 +102,7 @@ impl Idle {
             telling: announce::Telling::default(),
             watch: announce::Watch::default(),
             arrivals: announce::Arrivals::default(),
+            check: None,
             samples: VecDeque::new(),
             recorded_until: 0.0,
         }
@@ -218,7 +221,7 @@ impl Idle {
             let due = matches!(d.leave, Leave::Due { .. });
             (d.verdict, d.leave.epoch(), due, d.problems.len())
         });
-        (told, self.kept.keeps.0.len(), self.committed)
+        (told, self.kept.keeps.0.len(), self.committed, self.is_checked())
     }
 
     /// What people are told, with the names that the engine knows.
@@ -282,6 +285,7 @@ impl Idle {
         if self.committed.is_some_and(|epoch| commit(&self.kept.memory, decision, epoch, 0.0).is_err()) {
             self.committed = None;
         }
+        self.settle_check(settings, now);
         let Some(asked) = self.asked else { return };
         let fresh = self.senses.are_fresh(settings, asked.at);
         match commit(&self.kept.memory, decision, asked.epoch, asked.at) {

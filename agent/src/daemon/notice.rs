@@ -108,7 +108,7 @@ mod tests {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_633_160);
         let not_before = Some(wall + Duration::from_secs(14 * 60 + 40));
         let terminate = crate::scale_set::model::EventKind::Terminate;
-        let announced = Event { id: "e".into(), kind: terminate, not_before, started: false };
+        let announced = Event { id: "e".into(), kind: terminate, not_before, started: false, alone: true };
         let text = event(Notice::Deletion, Some(&announced), wall);
         assert!(
             text.starts_with("This VM is deleted at 14:20 UTC (in 14 min); it cannot be stopped. Save now"),

@@ -50,6 +50,11 @@ pub struct ScaleSet {
 }
 
 impl ScaleSet {
+    /// Nothing is known yet but what the firmware says.
+    pub fn new(is_azure: bool) -> Self {
+        Self { place: place::Memory { is_azure, ..place::Memory::default() }, ..Self::default() }
+    }
+
     /// Decides what is to be asked now.
     pub fn decide(&mut self, settings: &Settings, facts: Facts) -> Wants {
         let wants = self.wants(settings, facts);
@@ -181,10 +186,11 @@ impl ScaleSet {
         if settings.enabled == Enabled::Off {
             return Vec::new();
         }
-        let mut out: Vec<Problem> = self.place.problem(settings.enabled).into_iter().collect();
+        let mut out: Vec<Problem> = self.place.problem(settings.enabled, now).into_iter().collect();
         if let Some((node, instance)) = self.place.place().and_then(Place::member) {
             out.extend(self.protection.problem(node, instance, &settings.client_id, now));
             out.extend(self.metric.problem(now));
+            out.extend(self.events.problem(now));
         }
         out
     }
@@ -262,6 +268,7 @@ impl ScaleSet {
                 .map(ago),
             metric_sent_at: self.metric.arrived.map(ago),
             events: events.collect(),
+            events_unknown: member && !self.events.are_known(facts.now),
             drain: None,
         })
     }
@@ -322,7 +329,7 @@ mod tests {
         answer(&mut set, &Ask::Place, Ok(Told::Place(member())), 1);
         let asks = set.decide(&settings, facts(1)).asks;
         answer(&mut set, &asks[1], Ok(Told::Published), 2);
-        let end = |kind| Event { id: "e".to_owned(), kind, not_before: None, started: false };
+        let end = |kind| Event { id: "e".to_owned(), kind, not_before: None, started: false, alone: true };
         answer(&mut set, &asks[2], Ok(Told::Events(1, vec![end(EventKind::Reboot)])), 2);
         let report = |asks: &[Ask]| {
             asks.iter().find_map(|a| if let Ask::Publish { values, .. } = a { Some(*values) } else { None })

@@ -20,13 +20,17 @@ struct Turn {
 
 /// All looks.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Senses(BTreeMap<Sense, Turn>);
+pub struct Senses {
+    turns: BTreeMap<Sense, Turn>,
+    /// The VM is free to go: the first sign of use matters.
+    watched: bool,
+}
 
 impl Senses {
     /// The looks that are due now.
     pub fn due(&self, settings: &Settings, now: f64) -> Vec<Sense> {
         let is_due = |sense: &Sense| {
-            let turn = self.0.get(sense).copied().unwrap_or_default();
+            let turn = self.turn(*sense, settings);
             turn.worker.is_none() && now >= turn.due
         };
         wanted(settings).filter(is_due).collect()
@@ -34,31 +38,47 @@ impl Senses {
 
     /// When the next look is due; those under way wake whoever waits.
     pub fn next(&self, settings: &Settings) -> f64 {
-        let turns = wanted(settings).map(|s| self.0.get(&s).copied().unwrap_or_default());
+        let turns = wanted(settings).map(|s| self.turn(s, settings));
         turns.filter(|t| t.worker.is_none()).map(|t| t.due).fold(f64::INFINITY, f64::min)
+    }
+
+    /// How it is with one look. A tab that was left open is how people come back who touch no terminal: while the VM is
+    /// free to go, Jupyter is looked at with every sample.
+    fn turn(&self, sense: Sense, settings: &Settings) -> Turn {
+        let mut turn = self.turns.get(&sense).copied().unwrap_or_default();
+        if self.watched && sense == Sense::Jupyter {
+            let soon = turn.began.map(|at| at + settings.tuning.sample.as_secs_f64());
+            turn.due = soon.map_or(turn.due, |soon| turn.due.min(soon));
+        }
+        turn
+    }
+
+    /// From now on the first sign of use matters, or no longer.
+    pub fn watch(&mut self, on: bool) {
+        self.watched = on;
     }
 
     /// All are to be taken now; one that is under way, once more.
     pub fn hurry(&mut self, now: f64) {
-        self.0.values_mut().for_each(|t| t.due = t.due.min(now));
+        self.turns.values_mut().for_each(|t| t.due = t.due.min(now));
     }
 
     /// Whether all that are wanted were begun after `asked` and are through.
     pub fn are_fresh(&self, settings: &Settings, asked: f64) -> bool {
         wanted(settings)
-            .all(|s| self.0.get(&s).is_some_and(|t| t.worker.is_none() && t.began.is_some_and(|at| at >= asked)))
+            .all(|s| self.turns.get(&s).is_some_and(|t| t.worker.is_none() && t.began.is_some_and(|at| at >= asked)))
     }
 
     /// A worker is at it. The next look is due a window later.
     pub fn started(&mut self, id: u64, sense: Sense, settings: &Settings, now: f64) {
         let due = now + settings.tuning.window.as_secs_f64();
-        self.0.insert(sense, Turn { due, began: Some(now), worker: Some(id) });
+        self.turns.insert(sense, Turn { due, began: Some(now), worker: Some(id) });
     }
 
     /// No worker could be asked for: what it would have told of, cannot be told. It is tried again soon.
     pub fn refused(&mut self, sense: Sense, why: &str, settings: &Settings, now: f64) -> BTreeMap<Source, Seen> {
         let due = now + settings.tuning.sample.as_secs_f64();
-        self.0.insert(sense, Turn { due, began: None, worker: None });
+        self.turns.insert(sense, Turn { due, began: None, worker: None });
         unreadable(sense, why)
     }
 
@@ -71,7 +91,7 @@ impl Senses {
         settings: &Settings,
         now: f64,
     ) -> BTreeMap<Source, Seen> {
-        let turn = self.0.entry(sense).or_default();
+        let turn = self.turns.entry(sense).or_default();
         if !stuck {
             turn.worker = None;
         }
@@ -92,7 +112,7 @@ impl Senses {
 
     /// A stuck worker is gone at last.
     pub fn freed(&mut self, id: u64) {
-        self.0.values_mut().filter(|t| t.worker == Some(id)).for_each(|t| t.worker = None);
+        self.turns.values_mut().filter(|t| t.worker == Some(id)).for_each(|t| t.worker = None);
     }
 }
 
@@ -137,6 +157,22 @@ mod tests {
         assert!(senses.due(&settings, 50.0).contains(&Sense::Inhibitors));
         let nothing = senses.take(Sense::Inhibitors, Ok(Answer::Sensed(BTreeMap::new())), false, &settings, 60.0);
         assert!(matches!(nothing.get(&Source::Inhibitor), Some(Seen::Unreadable(_))));
+    }
+
+    #[test]
+    fn while_the_vm_is_free_jupyter_is_looked_at_with_every_sample() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        let sample = settings.tuning.sample.as_secs_f64();
+        let all = senses.due(&settings, 10.0);
+        all.iter().for_each(|s| senses.started(1, *s, &settings, 10.0));
+        senses.watch(true);
+        assert!(senses.due(&settings, 10.0 + sample).is_empty(), "never two at once");
+        all.iter().for_each(|s| drop(senses.take(*s, Ok(Answer::Sensed(BTreeMap::new())), false, &settings, 11.0)));
+        assert_eq!(senses.next(&settings).to_bits(), (10.0 + sample).to_bits());
+        assert_eq!(senses.due(&settings, 10.0 + sample), [Sense::Jupyter]);
+        assert!(senses.due(&settings, 9.0 + sample).is_empty());
+        senses.watch(false);
+        assert!(senses.due(&settings, 10.0 + sample).is_empty(), "otherwise once in a window");
     }
 
     #[test]

@@ -84,11 +84,12 @@ pub fn commit(memory: &Memory, decision: &Decision, epoch: u64, asked: f64) -> R
     if decision.verdict != Verdict::Idle || !matches!(decision.leave, Leave::Due { epoch: now, .. } if now == epoch) {
         return Err(Refused::Over);
     }
-    let fresh = |look: &memory::Look| look.at >= asked;
-    if memory.looks.is_empty() || !memory.looks.values().all(fresh) {
-        return Err(Refused::NotYet);
-    }
-    Ok(())
+    if is_fresh(memory, asked) { Ok(()) } else { Err(Refused::NotYet) }
+}
+
+/// Whether every source was looked at since `asked`.
+pub fn is_fresh(memory: &Memory, asked: f64) -> bool {
+    !memory.looks.is_empty() && memory.looks.values().all(|look| look.at >= asked)
 }
 
 fn keeps(source: Source) -> bool {

@@ -226,6 +226,11 @@ problems! {
         "Azure Monitor does not hear from the VM, so that autoscale takes no VM away on its account.";
         "Give the VM's identity the role \"Monitoring Metrics Publisher\" on the scale set, and let it reach \
          https://REGION.monitoring.azure.com.";
+    "scale-set.events":
+        "What Azure announces to the VM could not be read for 10 minutes: it may be deleted without anybody being told, and \
+         before what is on it alone is copied to the share.";
+        "See whether the VM reaches 169.254.169.254, and what keeps the agent from it: firewall rules, Azure's Metadata \
+         Security Protocol. Where nothing does, redeploy the VM.";
     "scale-set.log-ins":
         "The VM is about to be deleted and log-ins cannot be refused, or they are refused although it is not: /run/nologin \
          cannot be changed.";

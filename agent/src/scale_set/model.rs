@@ -230,6 +230,8 @@ pub struct Event {
     pub not_before: Option<SystemTime>,
     /// It has begun.
     pub started: bool,
+    /// It is of this VM and of no other.
+    pub alone: bool,
 }
 
 /// What is told to Azure Monitor: of each, one or none.

@@ -1,7 +1,7 @@
 //! From what Azure answers to the words of this room. Everything here takes text and gives data.
 
 use super::model::{Cloud, Event, EventKind, Instance, Node, Place, Protection};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 
@@ -152,20 +152,28 @@ pub fn error_code(document: &[u8]) -> Option<String> {
 #[serde(rename_all = "PascalCase")]
 struct Events {
     document_incarnation: u64,
+    #[serde(deserialize_with = "or_nothing")]
     events: Vec<RawEvent>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// One event's odd field must not hide the others: what is null is as if it were not there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 struct RawEvent {
+    #[serde(deserialize_with = "or_nothing")]
     event_id: String,
-    #[serde(default)]
+    #[serde(deserialize_with = "or_nothing")]
     event_status: String,
+    #[serde(deserialize_with = "or_nothing")]
     event_type: String,
-    #[serde(default)]
-    resources: Vec<String>,
-    #[serde(default)]
+    #[serde(deserialize_with = "or_nothing")]
+    resources: Vec<Option<String>>,
+    #[serde(deserialize_with = "or_nothing")]
     not_before: String,
+}
+
+fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 /// The incarnation of the document, and its events that are about the VM `name`: every VM of a set sees those of all
@@ -175,7 +183,8 @@ struct RawEvent {
 /// In words, when it is no such document.
 pub fn events(document: &[u8], name: &str) -> Result<(u64, Vec<Event>), String> {
     let document: Events = serde_json::from_slice(document).map_err(|_| "it is no list of events")?;
-    let own = document.events.iter().filter(|e| e.resources.iter().any(|r| r.eq_ignore_ascii_case(name)));
+    let is_this = |vm: &Option<String>| vm.as_ref().is_some_and(|vm| vm.eq_ignore_ascii_case(name));
+    let own = document.events.iter().filter(|e| e.resources.iter().any(is_this));
     let read = |event: &RawEvent| {
         let kind = match event.event_type.to_ascii_lowercase().as_str() {
             "freeze" => EventKind::Freeze,
@@ -186,7 +195,8 @@ pub fn events(document: &[u8], name: &str) -> Result<(u64, Vec<Event>), String> 
             _ => return None,
         };
         let started = event.event_status.eq_ignore_ascii_case("started");
-        Some(Event { id: plain(&event.event_id)?, kind, not_before: date(&event.not_before), started })
+        let alone = event.resources.iter().all(is_this);
+        Some(Event { id: plain(&event.event_id)?, kind, not_before: date(&event.not_before), started, alone })
     };
     let mut events: Vec<Event> = own.filter_map(read).collect();
     events.truncate(16);

@@ -90,9 +90,25 @@ fn only_ones_own_events_are_seen_in_both_shapes_of_date() {
     assert_eq!(seen[0].not_before, humantime::parse_rfc3339("2026-04-11T22:26:58Z").ok());
     assert_eq!((seen[0].kind, seen[0].started, seen[1].kind), (EventKind::Terminate, false, EventKind::Reboot));
     assert_eq!((seen[1].started, seen[1].not_before), (true, None));
+    assert_eq!((seen[0].alone, seen[1].alone), (true, false), "the other one is of another VM too");
     for bad in [&b"{}"[..], b"", b"[]", b"{\"DocumentIncarnation\":\"x\",\"Events\":[]}"] {
         assert!(events(bad, "dsvmpool_7").is_err());
     }
+}
+
+#[test]
+fn what_is_null_in_one_event_hides_no_other() {
+    let document = json!({"DocumentIncarnation": 3, "Events": [
+        {"EventId": null, "EventStatus": null, "EventType": null, "Resources": null, "NotBefore": null},
+        {"EventId": "a", "EventType": null, "Resources": ["dsvmpool_7"]},
+        {"EventId": "b", "EventStatus": "Started", "EventType": "Terminate", "Resources": ["dsvmpool_7", null],
+         "NotBefore": null, "Description": null, "EventSource": null, "DurationInSeconds": null},
+    ]});
+    let (incarnation, seen) = events(document.to_string().as_bytes(), "dsvmpool_7").unwrap();
+    let (kind, not_before) = (EventKind::Terminate, None);
+    assert_eq!(seen, [Event { id: "b".into(), kind, not_before, started: true, alone: false }]);
+    assert_eq!(incarnation, 3);
+    assert_eq!(events(br#"{"DocumentIncarnation":4,"Events":null}"#, "x"), Ok((4, vec![])));
 }
 
 #[test]

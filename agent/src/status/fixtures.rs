@@ -257,6 +257,7 @@ pub(crate) fn free() -> ScaleSetView {
         free_since: Some("2026-03-04T11:56:50Z".to_owned()),
         metric_sent_at: None,
         events: Vec::new(),
+        events_unknown: false,
         drain: None,
     }
 }

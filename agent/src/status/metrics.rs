@@ -160,6 +160,7 @@ mod tests {
             free_since: None,
             metric_sent_at: None,
             events: vec![EventView { kind: "terminate".into(), not_before: None, started: false }],
+            events_unknown: false,
             drain: None,
         });
         let text = metrics(&status);

@@ -82,6 +82,9 @@ pub struct ScaleSetView {
     pub metric_sent_at: Option<String>,
     /// What Azure announced to this VM.
     pub events: Vec<EventView>,
+    /// Whether there are others cannot be told: they were not read yet, or not for long.
+    #[serde(default)]
+    pub events_unknown: bool,
     /// What is done before the VM is deleted or restarts; nothing when it is not about to be.
     #[serde(default)]
     pub drain: Option<DrainView>,
@@ -109,6 +112,9 @@ pub struct DrainView {
     pub written: bool,
     /// Azure was told that it may begin.
     pub approved: bool,
+    /// Azure announced it for other VMs too, and is not told so: that would end their notice as well.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// An event that Azure announced.

@@ -319,7 +319,9 @@ impl View<'_> {
                 None => format!("Azure announces: {kind}, now"),
             });
         }
-        if set.events.is_empty() {
+        if set.events_unknown {
+            parts.push("events not known".to_owned());
+        } else if set.events.is_empty() {
             parts.push("no events".to_owned());
         }
         let lead = format!("{}{} ", heading("scale set"), self.page.mark(mark));
@@ -347,6 +349,7 @@ impl View<'_> {
         }
         text += if drain.log_ins_refused { "; log-ins are refused" } else { "" };
         text += if drain.approved { "; Azure may begin" } else { "" };
+        text += if drain.shared { "; the same event ends other VMs, so its whole notice runs" } else { "" };
         text + "."
     }
 

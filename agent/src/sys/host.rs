@@ -1,4 +1,4 @@
-//! The machine's name.
+//! The machine's name, and whether it is Azure's.
 
 /// The machine's name as its administrator set it (hostname(5)), else as the kernel has it. Not the kernel's first:
 /// systemd's `ProtectHostname=` gives a unit a name space of its own, and there the name of the unit's start stays.
@@ -14,6 +14,15 @@ pub fn chosen(file: &str, kernel: &str) -> String {
     let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let usable = !short.is_empty() && short != "localhost" && !line.chars().any(odd);
     if usable { line.to_owned() } else { kernel.to_owned() }
+}
+
+/// What the firmware of every VM of Azure's gives as the tag of its chassis (cloud-init,
+/// `cloudinit/sources/azure/identity.py`).
+const AZURE: &str = "7783-7084-3265-9085-8269-3286-77";
+
+/// Whether the firmware says that this is a VM of Azure's. Where it does not say so it may be one all the same.
+pub fn is_azure() -> bool {
+    std::fs::read_to_string("/sys/class/dmi/id/chassis_asset_tag").is_ok_and(|tag| tag.trim() == AZURE)
 }
 
 #[cfg(test)]

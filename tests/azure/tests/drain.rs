@@ -51,6 +51,27 @@ fn a_vm_that_nobody_uses_is_given_up_soon_with_everything_on_the_share() {
 }
 
 #[test]
+fn an_event_of_another_vm_too_is_never_approved() {
+    let Some((vm, azure)) = vm() else { return };
+    let agent = vm.agent_start();
+    events_known(&agent, &azure);
+    wait_for("nobody uses it", 3 * SOON, || told(&agent, "/idle/verdict") == json!("idle"));
+    {
+        let mut world = azure.world();
+        world.announce("Terminate", 0, MINUTES);
+        let other = world.vms[1].name.clone();
+        world.events[0].resources.push(other);
+    }
+    wait_for("all is written", SOON, || told(&agent, "/scale_set/drain/written") == json!(true));
+    let text = vm.sh("dsvm-agent status").out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("the same event ends other VMs"), "{text}");
+    // Long after one of its own would have been.
+    std::thread::sleep(Duration::from_secs(5));
+    agent.wait_looked();
+    assert!(!approved(&azure) && azure.world().vms.iter().all(|vm| !vm.gone));
+}
+
+#[test]
 fn whoever_works_has_the_whole_notice_and_a_death_of_the_agent_forgets_nothing() {
     let Some((vm, azure)) = vm() else { return };
     let agent = vm.agent_start();

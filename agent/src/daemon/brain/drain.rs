@@ -44,6 +44,9 @@ impl Brain {
         if self.mode != Mode::Service || self.ending {
             return;
         }
+        // What was seen before the end was announced says nothing of who came since.
+        let end = self.drain_event().filter(|e| e.kind.is_end()).map(|e| e.id);
+        self.idle.check(end.as_deref(), boottime());
         let facts = self.drain_facts();
         for step in self.drain.decide(&facts) {
             self.drain_step(step, &facts);
@@ -86,6 +89,9 @@ impl Brain {
 
     /// Whether anybody may be at work. Whoever is logged in may be, even if they were quiet for a while.
     fn is_used(&self, here: Option<&BTreeSet<u32>>) -> bool {
+        if !self.idle.is_checked() {
+            return true;
+        }
         match self.idle.decision().map(|d| d.verdict) {
             Some(Verdict::Idle) => false,
             Some(Verdict::Quiet) => {
@@ -264,6 +270,7 @@ impl Brain {
             left: sum(|o| o.left),
             written: self.drain.is_written(),
             approved: self.drain.approved.contains(&event.id),
+            shared: !event.alone,
         })
     }
 

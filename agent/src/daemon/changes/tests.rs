@@ -93,7 +93,9 @@ fn member(protected: Option<bool>, events: &[(&str, &str)]) -> Status {
     let events = events.iter().map(event).collect();
     let (on_azure, member) = (Some(true), Some(true));
     let (free, free_since, metric_sent_at, drain) = Default::default();
-    let set = ScaleSetView { on_azure, member, protected, free, free_since, metric_sent_at, events, drain };
+    let events_unknown = false;
+    let set =
+        ScaleSetView { on_azure, member, protected, free, free_since, metric_sent_at, events, events_unknown, drain };
     Status { scale_set: Some(set), ..status() }
 }
 

@@ -95,8 +95,9 @@ impl Idle {
         }
     }
 
-    /// Watches terminals while the VM is free to go, or stops that.
+    /// Watches terminals, and Jupyter more often, while the VM is free to go, or stops that.
     pub fn watch(&mut self, on: bool, now: Duration) {
+        self.senses.watch(on);
         match (on, self.watch.due) {
             (true, None) => self.watch.due = Some(now.as_secs_f64()),
             (false, Some(_)) => self.watch = Watch::default(),

@@ -42,7 +42,7 @@ const WRITE: Duration = Duration::from_secs(30);
 const OFTEN: Duration = Duration::from_secs(2);
 /// A VM that restarts writes everything in the last minute before, this often.
 const RESTART: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
-/// A date that cannot be read: everything is done at once, and who works is left alone.
+/// A date that cannot be read, or cannot be: everything is done at once, and who works is left alone.
 const NO_DATE: Duration = DELETION.flush;
 /// How often it is looked whether something is due when it may be soon.
 const TICK: Duration = Duration::from_secs(1);
@@ -157,6 +157,9 @@ pub struct Memory {
     pub boot_id: String,
     /// The event, its kind, and when it was first seen, by the boot-time clock.
     current: Option<(String, EventKind, Duration)>,
+    /// Its date was over when it was first seen, and yet it had not begun: one of the clocks is wrong.
+    #[serde(default)]
+    undated: bool,
     /// Who was here when it was announced: they go on as before, and their files are copied. Nobody comes after them.
     guests: BTreeSet<String>,
     /// What people were told of it.
@@ -241,7 +244,9 @@ impl Memory {
         match worst {
             None => self.admit(facts, &mut steps),
             Some(event) if event.kind.is_end() => {
-                let ids = events.iter().filter(|e| e.kind.is_end()).map(|e| e.id.clone()).collect();
+                // To approve an event is to approve it for every VM that it names, and others may be in use.
+                let own = events.iter().filter(|e| e.kind.is_end() && e.alone);
+                let ids = own.map(|e| e.id.clone()).collect();
                 self.end(event, ids, facts, &mut steps);
             }
             Some(event) => {
@@ -265,6 +270,7 @@ impl Memory {
         *self = Self {
             boot_id: std::mem::take(&mut self.boot_id),
             current: event.map(|e| (e.id.clone(), e.kind, facts.now)),
+            undated: event.is_some_and(|e| !e.started && e.not_before.is_some_and(|at| at <= facts.wall)),
             guests: facts.users.clone(),
             refused: self.refused,
             surely_refused: self.surely_refused,
@@ -291,7 +297,7 @@ impl Memory {
 
     fn restart(&mut self, event: &Event, facts: &Facts, steps: &mut Vec<Step>) {
         self.tell(Notice::Restart, steps);
-        let left = left(event, facts.wall);
+        let left = self.left(event, facts.wall);
         if left <= RESTART.0 {
             self.flush(facts, Duration::ZERO, RESTART.1, left, steps);
         }
@@ -299,7 +305,7 @@ impl Memory {
 
     fn end(&mut self, event: &Event, ids: Vec<String>, facts: &Facts, steps: &mut Vec<Step>) {
         let (margins, now) = (if event.kind == EventKind::Preempt { EVICTION } else { DELETION }, facts.now);
-        let left = left(event, facts.wall);
+        let left = self.left(event, facts.wall);
         // Who works on a Spot VM has no time that would be worth waiting for.
         let used = facts.used && event.kind != EventKind::Preempt;
         if !self.surely_refused && !self.busy.log_ins && now >= self.again {
@@ -318,7 +324,9 @@ impl Memory {
             (self.closing, self.written) = (None, None);
         }
         let late = left <= margins.flush;
-        if !late {
+        // Without a date both copying and writing begin now, and the end of both is waited for.
+        let open = self.is_undated(event, facts.wall);
+        if !late || open {
             self.rescue(facts, steps);
         }
         let Some(closing) = self.closing else { return };
@@ -330,15 +338,17 @@ impl Memory {
             let often = if last || self.is_approved(&ids) { OFTEN } else { Duration::MAX };
             self.flush(facts, since, often, left.saturating_sub(margins.approve), steps);
             let done = |mount: &String| {
-                let begun = self.flushed.get(mount).is_some_and(|(at, _)| *at >= since);
+                // What could not be written is waited for as long as there is time.
+                let begun =
+                    self.flushed.get(mount).is_some_and(|(at, failed)| *at >= since && (late && !open || failed.is_none()));
                 begun && !self.busy.flush.contains_key(mount)
             };
-            if facts.mounts.iter().all(done) {
+            if (rescued || !open) && facts.mounts.iter().all(done) {
                 self.written.get_or_insert(now);
             }
         }
         let unmounted = self.written.is_some_and(|at| !facts.unused || now >= at.saturating_add(UNMOUNT));
-        if (left <= margins.approve || (!used && unmounted)) && !self.is_approved(&ids) {
+        if (left <= margins.approve || (!used && unmounted)) && !ids.is_empty() && !self.is_approved(&ids) {
             self.approve(ids, now, steps);
         }
     }
@@ -350,7 +360,7 @@ impl Memory {
     }
 
     fn is_approved(&self, ids: &[String]) -> bool {
-        ids.iter().all(|id| self.approved.contains(id))
+        !ids.is_empty() && ids.iter().all(|id| self.approved.contains(id))
     }
 
     /// Once at once, so that something is safe whatever happens, and once more when nobody works any more.
@@ -450,7 +460,7 @@ impl Memory {
     fn plan(&mut self, worst: Option<&Event>, facts: &Facts) {
         let failed = (self.refused && worst.is_none()).then_some(self.again);
         let pause = worst.map(|event| {
-            let left = left(event, facts.wall);
+            let left = self.left(event, facts.wall);
             let calm = if event.kind.is_end() { DELETION.rescue } else { RESTART.0 };
             // The last minutes are counted in seconds; before them nothing changes by itself while somebody works.
             let waits = facts.used || !event.kind.is_end();
@@ -463,14 +473,19 @@ impl Memory {
     pub fn next(&self, now: Duration) -> Duration {
         self.due.map_or(Duration::MAX, |at| at.saturating_sub(now))
     }
-}
 
-/// How long until it begins.
-fn left(event: &Event, wall: SystemTime) -> Duration {
-    match event.not_before {
-        _ if event.started => Duration::ZERO,
-        Some(at) => at.duration_since(wall).unwrap_or_default(),
-        None => NO_DATE,
+    /// How long until it begins.
+    fn left(&self, event: &Event, wall: SystemTime) -> Duration {
+        match event.not_before {
+            _ if event.started => Duration::ZERO,
+            Some(at) if !self.is_undated(event, wall) => at.duration_since(wall).unwrap_or_default(),
+            _ => NO_DATE,
+        }
+    }
+
+    /// Whether it has no date, or one that cannot be. A clock that is put right says so from then on.
+    fn is_undated(&self, event: &Event, wall: SystemTime) -> bool {
+        !event.started && event.not_before.is_none_or(|at| self.undated && at <= wall)
     }
 }
 

@@ -5,7 +5,7 @@ const S: fn(u64) -> Duration = Duration::from_secs;
 const START: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn event(kind: EventKind, at: Duration) -> Event {
-    Event { id: "e1".into(), kind, not_before: Some(START + at), started: false }
+    Event { id: "e1".into(), kind, not_before: Some(START + at), started: false, alone: true }
 }
 
 /// A VM on which every step that is begun takes a second, and works.
@@ -87,6 +87,21 @@ fn a_vm_that_nobody_uses_is_given_up_as_soon_as_all_is_safe() {
     assert_eq!((vm.rescued(), vm.approved()), (vec![0], Some(3)));
     assert_eq!(vm.at(|s| matches!(s, Step::Approve { .. })).len(), 1);
     assert_eq!(vm.at(|s| matches!(s, Step::Tell(_))).len(), 1);
+}
+
+#[test]
+fn an_event_of_other_vms_too_is_prepared_for_and_left_to_begin_by_itself() {
+    let shared = || Event { alone: false, ..event(EventKind::Terminate, S(900)) };
+    let mut vm = Vm::new(vec![shared()], &["ada"]);
+    vm.until(899);
+    assert_eq!((vm.rescued(), vm.flushed().first(), vm.approved()), (vec![0], Some(&1), None));
+    assert_eq!(vm.flushed().len(), 1, "what nobody writes is not written all the time");
+    // What is this VM's alone may begin.
+    let own = Event { id: "e2".into(), ..event(EventKind::Terminate, S(900)) };
+    let mut vm = Vm::new(vec![shared(), own], &["ada"]);
+    vm.until(10);
+    assert_eq!(vm.at(|s| matches!(s, Step::Approve { .. })), [2]);
+    assert_eq!(vm.at(|s| *s == Step::Approve { ids: vec!["e2".into()] }), [2]);
 }
 
 #[test]
@@ -258,6 +273,67 @@ fn a_date_that_cannot_be_read_lets_who_works_alone() {
     vm.facts.used = false;
     vm.until(310);
     assert!(vm.approved().is_some());
+}
+
+#[test]
+fn what_could_not_be_written_is_waited_for_while_there_is_time() {
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    let failing = |vm: &mut Vm, until: u64| {
+        while vm.facts.now < S(until) {
+            let steps = vm.pass();
+            (vm.facts.now, vm.facts.wall) = (vm.facts.now + S(1), vm.facts.wall + S(1));
+            let (flushes, others) = steps.into_iter().partition::<Vec<_>, _>(|s| matches!(s, Step::Flush { .. }));
+            flushes.iter().for_each(|_| vm.memory.flush_done("ada", Some("no answer".into())));
+            vm.finish(others);
+        }
+    };
+    failing(&mut vm, 100);
+    assert_eq!((vm.approved(), vm.memory.is_written()), (None, false));
+    assert_eq!(vm.memory.mounts(false), Mounts::NothingNew, "nothing is unmounted with something to write");
+    assert_eq!(vm.flushed()[..3], [1, 6, 11], "it is tried again");
+    let mut healed = Vm { memory: vm.memory.clone(), facts: vm.facts.clone(), log: Vec::new() };
+    healed.until(110);
+    assert!(healed.approved().is_some_and(|at| at < 110), "{:?}", healed.log);
+    // In the last minute nothing is left to be waited for.
+    failing(&mut vm, 899);
+    assert_eq!(vm.approved(), Some(840));
+}
+
+#[test]
+fn a_clock_that_is_ahead_takes_nobody_their_notice() {
+    // By this VM's clock the event should have begun long ago.
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    (vm.facts.used, vm.facts.wall) = (true, START + S(3600));
+    vm.until(300);
+    assert_eq!(vm.approved(), None);
+    assert_eq!((vm.rescued(), vm.flushed()), (vec![0], vec![0]), "all at once: there may be no time");
+    // An agent that is started anew knows it.
+    vm.memory = Memory::restore(Some(&serde_json::to_vec(&vm.memory).unwrap()), "b");
+    vm.until(310);
+    assert_eq!(vm.approved(), None);
+    // The clock is put right: the date counts again.
+    vm.facts.wall = START + S(310);
+    vm.until(899);
+    assert_eq!(vm.approved(), Some(890));
+    // Where nobody works it is given up when all is safe.
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    vm.facts.wall = START + S(3600);
+    let first = vm.pass();
+    assert!(first.contains(&Step::Rescue { user: "ada".into() }), "{first:?}");
+    vm.facts.now = S(1);
+    vm.finish(first.into_iter().filter(|s| !matches!(s, Step::Rescue { .. })).collect());
+    let second = vm.pass();
+    assert!(!second.iter().any(|s| matches!(s, Step::Approve { .. })), "it is being copied: {second:?}");
+    vm.finish(second);
+    assert!(!vm.memory.is_written(), "what is copied to is not unmounted");
+    vm.memory.rescue_done("ada", Outcome::default());
+    assert!(matches!(vm.pass()[..], [Step::Approve { .. }]));
+    // One that has begun has begun.
+    let begun = Event { started: true, not_before: None, ..event(EventKind::Terminate, S(0)) };
+    let mut vm = Vm::new(vec![begun], &["ada"]);
+    vm.facts.used = true;
+    vm.until(5);
+    assert_eq!(vm.approved(), Some(0));
 }
 
 proptest! {

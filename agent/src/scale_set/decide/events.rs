@@ -1,8 +1,12 @@
 //! What Azure announced to this VM, and what follows from it.
 
 use super::Trouble;
+use crate::problem::Problem;
 use crate::scale_set::model::{Event, EventKind, Failure};
 use std::time::Duration;
+
+/// A person is told when the list could not be read for so long. The first answer alone may take two minutes.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// What is known from pass to pass. Nothing of it needs to be kept over a restart of the agent: events stay in the
 /// service's list until they are over.
@@ -36,6 +40,32 @@ impl Memory {
         }
     }
 
+    /// Whether it is known which events there are.
+    pub fn are_known(&self, now: Duration) -> bool {
+        self.incarnation.is_some() && self.problem(now).is_none()
+    }
+
+    /// What a person should know: that nobody would be told of a deletion.
+    pub fn problem(&self, now: Duration) -> Option<Problem> {
+        let failure = self.trouble.failure.as_ref()?;
+        if now < self.trouble.since + PATIENCE {
+            return None;
+        }
+        let summary = format!(
+            "What Azure announces to this VM cannot be read: it may be deleted without anybody being told, and before what \
+             is on it alone is copied: {}.",
+            failure.line()
+        );
+        let remedy = match failure.status {
+            Some(401 | 403) => {
+                "See what keeps the agent from instance metadata: firewall rules of this VM, or Azure's Metadata Security \
+                 Protocol."
+            }
+            _ => "It is tried again by itself. If it lasts, see whether the VM reaches 169.254.169.254, or redeploy it.",
+        };
+        Some(Problem::new("scale-set.events", summary, remedy))
+    }
+
     /// The event that ends this VM, if one was announced.
     pub fn end(&self) -> Option<&Event> {
         self.events.iter().find(|e| e.kind.is_end())
@@ -53,7 +83,24 @@ mod tests {
     use super::*;
 
     fn event(kind: EventKind) -> Event {
-        Event { id: "e".into(), kind, not_before: None, started: false }
+        Event { id: "e".into(), kind, not_before: None, started: false, alone: true }
+    }
+
+    #[test]
+    fn a_person_is_told_when_nobody_would_hear_of_a_deletion() {
+        let s = Duration::from_secs;
+        let mut memory = Memory::default();
+        assert!(!memory.are_known(s(1)) && memory.problem(s(3600)).is_none(), "nothing failed yet");
+        memory.take(Err(failure(Some(500))), s(5), 0);
+        memory.take(Err(failure(Some(403))), s(300), 0);
+        assert!(memory.problem(s(604)).is_none());
+        let problem = memory.problem(s(605)).unwrap();
+        assert!(problem.summary.contains("says 403") && problem.remedy.contains("firewall"), "{problem:?}");
+        memory.take(Ok((1, vec![])), s(700), 0);
+        assert!(memory.are_known(s(700)) && memory.problem(s(9999)).is_none());
+        // What was read once is not known for ever.
+        memory.take(Err(failure(None)), s(1000), 0);
+        assert!(memory.are_known(s(1599)) && !memory.are_known(s(1600)));
     }
 
     #[test]

@@ -37,8 +37,9 @@ pub struct Memory {
     seen: Option<(Protection, Duration)>,
     /// The request that is under way.
     under_way: Option<Protection>,
-    /// An earlier change may still be on its way.
-    doubt: bool,
+    /// No change that was asked for earlier is still on its way, as far as anybody can know. Not at first: a predecessor may
+    /// have died while it lifted the protection.
+    settled: bool,
     /// The announcement that was committed.
     committed: Option<u64>,
     /// Failures.
@@ -105,7 +106,7 @@ impl Memory {
         }
         // Whoever comes back does not wait because lifting it had failed.
         let turned = wanted.scale_in && self.tried.is_some_and(|tried| !tried.scale_in);
-        (turned || self.trouble.is_due(now)).then_some(Step::Protect { wanted, force: self.doubt })
+        (turned || self.trouble.is_due(now)).then_some(Step::Protect { wanted, force: !self.settled })
     }
 
     /// The announcement was committed: nobody came.
@@ -131,10 +132,13 @@ impl Memory {
         let wanted = self.under_way.take();
         match result {
             Ok(seen) => {
-                self.seen = Some((seen, now));
+                let alike = wanted == Some(seen);
+                // What was asked for, and was taken, may come yet. Where it changes nothing about scale-in, and nothing
+                // else is on its way, that does not matter.
+                self.settled = alike || (self.settled && wanted.is_some_and(|w| w.scale_in == seen.scale_in));
+                self.seen = self.settled.then_some((seen, now));
                 self.lifted = if seen.scale_in { None } else { self.lifted.or(Some(now)) };
-                self.doubt = false;
-                if wanted == Some(seen) {
+                if alike {
                     self.trouble.over();
                 } else {
                     let text = "it says that the change is done, and shows something else".to_owned();
@@ -143,7 +147,7 @@ impl Memory {
             }
             Err(failure) => {
                 if failure.doubtful {
-                    self.doubt = true;
+                    self.settled = false;
                     self.seen = None;
                 }
                 self.trouble.failed(failure, now, chance);

@@ -10,6 +10,11 @@ fn protect(wanted: Protection) -> Option<Step> {
     Some(Step::Protect { wanted, force: false })
 }
 
+/// The first change of an agent: nobody knows what its predecessor left under way.
+fn first(wanted: Protection) -> Option<Step> {
+    Some(Step::Protect { wanted, force: true })
+}
+
 fn done(memory: &mut Memory, wanted: Protection, now: Duration) {
     memory.started(wanted);
     memory.take(Ok(wanted), now, 0);
@@ -20,7 +25,7 @@ fn it_is_on_at_boot_and_lifted_only_after_the_commit() {
     let mut memory = Memory::default();
     // Even a VM that is idle at once is protected first.
     for used in [Use::InUse, Use::Unknown, Use::Quiet, Use::Due { epoch: 1 }] {
-        assert_eq!(memory.decide(FULL, used, S(1)), protect(FULL));
+        assert_eq!(memory.decide(FULL, used, S(1)), first(FULL));
     }
     done(&mut memory, FULL, S(2));
     assert!(memory.is_safe(S(2)) && memory.decide(FULL, Use::Quiet, S(3)).is_none());
@@ -95,6 +100,31 @@ fn a_lost_reply_to_a_lift_is_written_over() {
 }
 
 #[test]
+fn a_lift_that_was_taken_and_is_not_seen_yet_is_written_over() {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(1));
+    memory.committed(1);
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 1 }, S(2)), protect(Protection::NONE));
+    memory.started(Protection::NONE);
+    memory.take(Ok(FULL), S(3), 0);
+    // It may come at any moment, whatever is seen.
+    assert!(!memory.is_safe(S(3)));
+    assert_eq!(memory.decide(FULL, Use::InUse, S(4)), first(FULL), "at once, and whatever is seen");
+    memory.started(FULL);
+    memory.take(Ok(Protection::NONE), S(5), 0);
+    assert!(!memory.is_safe(S(5)) && !memory.is_free(S(5), Use::Due { epoch: 1 }));
+    let now = memory.trouble.again;
+    assert_eq!(memory.decide(FULL, Use::InUse, now), first(FULL));
+    done(&mut memory, FULL, now);
+    assert!(memory.is_safe(now));
+    // A predecessor's lift may be under way too.
+    let mut memory = Memory::default();
+    memory.started(FULL);
+    memory.take(Ok(Protection { scale_in: true, actions: false }), S(1), 0);
+    assert!(!memory.is_safe(S(1)));
+}
+
+#[test]
 fn what_was_seen_is_looked_at_again_and_grows_old() {
     let mut memory = Memory::default();
     done(&mut memory, FULL, S(0));
@@ -152,6 +182,8 @@ enum Fate {
     Lost,
     /// It will be done so many passes later, and the reply is lost.
     Later(u8),
+    /// The same, and the reply says that it is done.
+    Slow(u8),
 }
 
 /// Azure's side: what is in force, and changes on their way. While one is, another is refused.
@@ -183,7 +215,8 @@ impl Server {
                 self.coming = Some((n, wanted));
                 return Err(lost);
             }
-            Fate::Fine | Fate::Lost => self.now = wanted,
+            Fate::Slow(n) if self.now != wanted => self.coming = Some((n, wanted)),
+            Fate::Fine | Fate::Lost | Fate::Slow(_) => self.now = wanted,
         }
         if matches!(fate, Fate::Lost) { Err(lost) } else { Ok(self.now) }
     }
@@ -200,7 +233,8 @@ fn used() -> impl Strategy<Value = Use> {
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![3 => Just(Fate::Fine), 1 => Just(Fate::Refused), 1 => Just(Fate::Lost), 1 => (0..6_u8).prop_map(Fate::Later)]
+    prop_oneof![3 => Just(Fate::Fine), 1 => Just(Fate::Refused), 1 => Just(Fate::Lost), 1 => (0..6_u8).prop_map(Fate::Later),
+        1 => (0..6_u8).prop_map(Fate::Slow)]
 }
 
 proptest! {

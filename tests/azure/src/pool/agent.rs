@@ -198,7 +198,7 @@ impl Agent {
 }
 
 fn terminate() -> Event {
-    Event { id: "t".to_owned(), kind: EventKind::Terminate, not_before: None, started: false }
+    Event { id: "t".to_owned(), kind: EventKind::Terminate, not_before: None, started: false, alone: true }
 }
 
 /// How the VM is used, as the scale set's room asks.
