@@ -8,7 +8,7 @@ use crate::idle::decide::{self, commit, decide};
 use crate::idle::keeps::{Keeps, Process};
 use crate::idle::memory::Memory;
 use crate::idle::model::{Decision, Leave, Refused, Sample, Seen, Source};
-use crate::idle::observe::sense::{Humans, Sense};
+use crate::idle::observe::sense::{Humans, Sense, is_person};
 use crate::idle::observe::{self, Observer, People, process};
 use crate::problem::Problem;
 use crate::share::model::Failure;
@@ -105,6 +105,11 @@ impl Idle {
         }
     }
 
+    /// Whether a user id is a person's.
+    pub fn is_human(&self, uid: u32) -> bool {
+        is_person(*self.range.start(), uid)
+    }
+
     /// What was decided last.
     pub fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()
@@ -198,8 +203,8 @@ impl Idle {
     /// Looks, if it is time, for the engine's users, and decides. Whether there is news.
     pub fn look(&mut self, engine: &Engine, now: Duration) -> bool {
         let before = self.news();
-        let range = self.range.clone();
-        let is_human = |uid: u32| is_human(&range, engine, uid);
+        let lowest = *self.range.start();
+        let is_human = |uid: u32| is_person(lowest, uid);
         // The brain's parent is the workers' too.
         let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
         let people = People { is_human: &is_human, launcher };
@@ -425,11 +430,6 @@ impl Idle {
             leave,
         })
     }
-}
-
-/// Whether a user id is a person's.
-pub fn is_human(range: &RangeInclusive<u32>, engine: &Engine, uid: u32) -> bool {
-    uid != 0 && (range.contains(&uid) || engine.users.users.values().any(|r| r.account.uid == uid))
 }
 
 /// What users are called.

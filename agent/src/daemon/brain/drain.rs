@@ -1,6 +1,5 @@
 //! The brain's part in what happens before the VM is deleted or restarts: facts in, jobs out, answers back.
 
-use super::super::idle::is_human;
 use super::super::notice;
 use super::people::Words;
 use super::{Brain, Mode};
@@ -88,9 +87,7 @@ impl Brain {
     fn is_used(&self, here: Option<&BTreeSet<u32>>) -> bool {
         match self.idle.decision().map(|d| d.verdict) {
             Some(Verdict::Idle) => false,
-            Some(Verdict::Quiet) => {
-                here.is_none_or(|here| here.iter().any(|uid| is_human(&self.idle.range, &self.engine, *uid)))
-            }
+            Some(Verdict::Quiet) => here.is_none_or(|here| here.iter().any(|uid| self.idle.is_human(*uid))),
             _ => true,
         }
     }

@@ -194,10 +194,14 @@ fn containers_are_told_by_their_names() {
         assert_eq!(is_container(&name), is, "{name}");
     }
     let mut m = Machine::new();
-    m.group(&format!("system.slice/docker-{id}.scope"), 10, &[]);
+    // Its processes are this test's own user's, as those in a user namespace are somebody's without a name: a person's.
+    m.process(60, "python3", 10, 0);
+    m.group(&format!("system.slice/docker-{id}.scope"), 10, &[60]);
     m.look(30.0);
-    m.group(&format!("system.slice/docker-{id}.scope"), 40, &[]);
-    m.look(60.0);
+    m.process(60, "python3", 40, 0);
+    m.group(&format!("system.slice/docker-{id}.scope"), 40, &[60]);
+    let rows = m.look(60.0);
+    assert!(!rows.contains_key(&Some(own())), "the container is told of, and once: {rows:?}");
     let row = m.memory.rows.iter().find(|r| r.source == Source::Container).unwrap();
     assert_eq!((row.busy, row.what.as_deref()), (true, Some("docker container 0123456789ab")));
     assert_eq!(container(&format!("libpod-{id}.scope")), "podman container 0123456789ab");
