@@ -175,28 +175,31 @@ impl Memory {
         let passed = before.map_or(0.0, |b| at - b);
         // By how much, and what grew most.
         let mut grown: BTreeMap<Option<u32>, (f64, f64, Option<&str>)> = BTreeMap::new();
-        let mut deltas: BTreeMap<&str, f64> = BTreeMap::new();
+        // All of it, and without surroundings. What a whole counts beyond its parts is nobody's surroundings: those are
+        // in a part, whoever is spared them.
+        let mut deltas: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for counter in counters {
             let key = format!("{prefix}{}", counter.id);
             // What was not there at the last look began since then. At the first look nothing is known to have grown.
             let new = if before.is_none() || counter.baseline { counter.value } else { 0.0 };
             let old = self.marks.get(&key).copied().unwrap_or(new);
-            let mut delta = (counter.value - old).max(0.0);
+            let delta = (counter.value - old).max(0.0);
+            let mut work = delta;
             let surroundings = format!("{key}~");
             match counter.ambient {
                 Some(ambient) => {
                     let spared = self.marks.insert(surroundings, ambient).map_or(0.0, |old| (ambient - old).max(0.0));
-                    delta -= spared.min(limits::AMBIENT_CORES * passed).min(delta);
+                    work -= spared.min(limits::AMBIENT_CORES * passed).min(delta);
                 }
                 None => drop(self.marks.remove(&surroundings)),
             }
             self.marks.insert(key, counter.value);
-            deltas.insert(&counter.id, delta);
+            deltas.insert(&counter.id, (delta, work));
         }
         for counter in counters {
-            let own = deltas.get(counter.id.as_str()).copied().unwrap_or(0.0);
+            let own = deltas.get(counter.id.as_str()).map_or(0.0, |(_, work)| *work);
             let parts = counters.iter().filter(|c| c.within.as_deref() == Some(&counter.id));
-            let parts: f64 = parts.filter_map(|c| deltas.get(c.id.as_str())).sum();
+            let parts: f64 = parts.filter_map(|c| deltas.get(c.id.as_str())).map(|(all, _)| *all).sum();
             if !counter.system {
                 let (sum, most, what) = grown.entry(counter.who).or_default();
                 let rest = (own - parts).max(0.0);

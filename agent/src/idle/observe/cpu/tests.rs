@@ -140,16 +140,30 @@ fn a_monitor_below_a_quarter_of_a_core_is_no_work_and_above_it_is() {
     for (cores, busy) in [(0.1, false), (0.5, true)] {
         let mut m = Machine::new();
         let seconds = |at: f64| (at * cores) as u64;
+        let mut rows = BTreeMap::new();
         for i in 1..=20 {
             let at = f64::from(i) * 30.0;
             m.process(50, "htop", seconds(at), 0);
             m.group("user.slice/user-1001.slice/session-1.scope", 0, &[50]);
             m.group("user.slice/user-1001.slice", seconds(at), &[]);
             m.group("user.slice", seconds(at), &[]);
-            m.look(at);
+            rows = m.look(at);
         }
-        assert_eq!(m.memory.rows.iter().find(|r| r.who == Some(1001)).unwrap().busy, busy, "{cores}");
+        assert_eq!(rows[&Some(1001)].1, busy, "{cores}");
+        assert_eq!(rows[&None], (0.0, false), "{cores}: what is spared is nobody's either");
     }
+}
+
+#[test]
+fn a_monitor_in_a_service_for_many_is_nobodys_work_either() {
+    let mut m = Machine::new();
+    let mut rows = BTreeMap::new();
+    for i in 1..=20 {
+        m.process(20, "jupyter-lab", i * 6, 0);
+        m.group("system.slice/jupyterhub.service", i * 6, &[20]);
+        rows = m.look(i as f64 * 30.0);
+    }
+    assert_eq!((rows[&Some(own())], rows[&None]), ((0.0, false), (0.0, false)));
 }
 
 #[test]
