@@ -258,8 +258,8 @@ impl Idle {
             self.with_arrivals(typing);
         }
         seen.insert(Source::Keep, self.kept.keeps.seen());
-        // What the settings no longer ask for is not there.
-        let known = |s: &&Source| self.kept.memory.looks.get(s).is_some_and(|look| !look.absent);
+        // What the settings no longer ask for is not there: every time, since nobody looks any more who would say so.
+        let known = |s: &&Source| self.kept.memory.looks.contains_key(s);
         let unwanted = Sense::ALL.into_iter().filter(|s| !s.is_wanted(settings)).flat_map(Sense::sources);
         seen.extend(unwanted.filter(known).map(|s| (*s, Seen::Absent)));
         self.due.0 = now + settings.tuning.sample.as_secs_f64();

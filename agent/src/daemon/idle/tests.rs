@@ -60,6 +60,23 @@ fn a_command_is_kept_for_whoever_it_belongs_to() {
 }
 
 #[test]
+fn what_the_settings_no_longer_ask_for_is_absent_and_stays_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut idle = Idle::restore(dir.path(), "b");
+    let settings = Settings::default();
+    assert!(!Sense::Hub.is_wanted(&settings));
+    let hub = [(Source::Hub, Seen::Levels(vec![]))].into();
+    idle.kept.memory.take(&Sample { seen: hub, ..observe::sample(BTreeMap::new()) }, &settings.tuning);
+    for _ in 0..3 {
+        let before = now().as_secs_f64();
+        idle.due = (0.0, 0.0);
+        idle.pass(&settings, &people(), &|_| None, now());
+        let look = &idle.kept.memory.looks[&Source::Hub];
+        assert!(look.absent && look.at >= before, "{look:?}, and it was {before}");
+    }
+}
+
+#[test]
 fn samples_are_there_for_whoever_asked() {
     let dir = tempfile::tempdir().unwrap();
     let mut idle = Idle::restore(dir.path(), "b");
