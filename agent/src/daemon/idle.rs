@@ -9,14 +9,14 @@ use crate::idle::keeps::{Keeps, Process};
 use crate::idle::memory::Memory;
 use crate::idle::model::{Decision, Leave, Refused, Sample, Seen, Source};
 use crate::idle::observe::sense::{Humans, Sense, is_person};
-use crate::idle::observe::{self, Observer, People, process};
+use crate::idle::observe::{self, Observer, People, process, unsaved};
 use crate::problem::Problem;
 use crate::share::model::Failure;
 use crate::status::idle::{IdleView, KeepView, LeaveView, RiskView, SourceView};
 use crate::sys::clock::rfc3339;
 use crate::worker::job::{Answer, Job};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -149,16 +149,19 @@ impl Idle {
         }
     }
 
-    /// Takes what a worker saw.
+    /// Takes what a worker saw. `waiting` are those whose programs may wait for a share that does not answer.
     pub fn sensed(
         &mut self,
         sense: Sense,
-        result: Result<Answer, Failure>,
-        stuck: bool,
+        (result, stuck): (Result<Answer, Failure>, bool),
+        waiting: &BTreeSet<Option<u32>>,
         settings: &Settings,
         now: Duration,
     ) {
-        let seen = self.senses.take(sense, result, stuck, settings, now.as_secs_f64());
+        let mut seen = self.senses.take(sense, result, stuck, settings, now.as_secs_f64());
+        if let Some(unsaved) = seen.remove(&Source::Unsaved) {
+            seen.insert(Source::Unsaved, unsaved::with_waiting(unsaved, waiting));
+        }
         // The settings may have changed meanwhile.
         if sense.is_wanted(settings) {
             self.take(seen, settings);

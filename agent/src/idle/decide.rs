@@ -238,7 +238,7 @@ pub fn called(source: Source) -> &'static str {
         Source::Container => "containers",
         Source::Program => "programs' connections",
         Source::Maintenance => "package maintenance",
-        Source::Unsaved => "what waits to be written to the share",
+        Source::Unsaved => "unsaved data",
         Source::Keep => "keeps",
         Source::Inhibitor => "systemd's inhibitors",
         Source::Memory => "memory",
