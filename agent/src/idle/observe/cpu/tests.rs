@@ -195,6 +195,20 @@ fn the_program_that_used_most_is_named_and_what_ran_before_is_not() {
 }
 
 #[test]
+fn whoever_makes_groups_without_end_holds_nobody_up_and_counts() {
+    let m = Machine::new();
+    let slice = "user.slice/user-1001.slice";
+    m.process(50, "htop", 1, 0);
+    m.group(slice, 0, &[50]);
+    for i in 0..MOST_GROUPS + 100 {
+        m.group(&format!("{slice}/{i}"), 0, &[50]);
+    }
+    let roots = Roots { proc: m.dir.path().join("proc"), cgroup: m.dir.path().join("cgroup"), ..Roots::default() };
+    let people = People { is_human: &|_| true, launcher: None };
+    assert_eq!(inside(&roots.cgroup.join(slice), &roots, &people).len(), 1 + MOST_GROUPS);
+}
+
+#[test]
 fn containers_are_told_by_their_names() {
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     for (name, is) in [
