@@ -8,15 +8,15 @@ use crate::idle::decide::{self, commit, decide};
 use crate::idle::keeps::{Keeps, Process};
 use crate::idle::memory::Memory;
 use crate::idle::model::{Decision, Leave, Refused, Sample, Seen, Source};
-use crate::idle::observe::sense::{Humans, Sense};
-use crate::idle::observe::{self, Observer, People, process};
+use crate::idle::observe::sense::{Humans, Sense, is_person};
+use crate::idle::observe::{self, Observer, People, process, unsaved};
 use crate::problem::Problem;
 use crate::share::model::Failure;
 use crate::status::idle::{IdleView, KeepView, LeaveView, RiskView, SourceView};
 use crate::sys::clock::rfc3339;
 use crate::worker::job::{Answer, Job};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -108,6 +108,11 @@ impl Idle {
         }
     }
 
+    /// Whether a user id is a person's.
+    pub fn is_human(&self, uid: u32) -> bool {
+        is_person(*self.range.start(), uid)
+    }
+
     /// What was decided last.
     pub fn decision(&self) -> Option<&Decision> {
         self.decision.as_ref()
@@ -147,16 +152,19 @@ impl Idle {
         }
     }
 
-    /// Takes what a worker saw.
+    /// Takes what a worker saw. `waiting` are those whose programs may wait for a share that does not answer.
     pub fn sensed(
         &mut self,
         sense: Sense,
-        result: Result<Answer, Failure>,
-        stuck: bool,
+        (result, stuck): (Result<Answer, Failure>, bool),
+        waiting: &BTreeSet<Option<u32>>,
         settings: &Settings,
         now: Duration,
     ) {
-        let seen = self.senses.take(sense, result, stuck, settings, now.as_secs_f64());
+        let mut seen = self.senses.take(sense, result, stuck, settings, now.as_secs_f64());
+        if let Some(unsaved) = seen.remove(&Source::Unsaved) {
+            seen.insert(Source::Unsaved, unsaved::with_waiting(unsaved, waiting));
+        }
         // The settings may have changed meanwhile.
         if sense.is_wanted(settings) {
             self.take(seen, settings);
@@ -201,8 +209,8 @@ impl Idle {
     /// Looks, if it is time, for the engine's users, and decides. Whether there is news.
     pub fn look(&mut self, engine: &Engine, now: Duration) -> bool {
         let before = self.news();
-        let range = self.range.clone();
-        let is_human = |uid: u32| is_human(&range, engine, uid);
+        let lowest = *self.range.start();
+        let is_human = |uid: u32| is_person(lowest, uid);
         // The brain's parent is the workers' too.
         let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
         let people = People { is_human: &is_human, launcher };
@@ -256,8 +264,8 @@ impl Idle {
             self.with_arrivals(typing);
         }
         seen.insert(Source::Keep, self.kept.keeps.seen());
-        // What the settings no longer ask for is not there.
-        let known = |s: &&Source| self.kept.memory.looks.get(s).is_some_and(|look| !look.absent);
+        // What the settings no longer ask for is not there: every time, since nobody looks any more who would say so.
+        let known = |s: &&Source| self.kept.memory.looks.contains_key(s);
         let unwanted = Sense::ALL.into_iter().filter(|s| !s.is_wanted(settings)).flat_map(Sense::sources);
         seen.extend(unwanted.filter(known).map(|s| (*s, Seen::Absent)));
         self.due.0 = now + settings.tuning.sample.as_secs_f64();
@@ -429,11 +437,6 @@ impl Idle {
             leave,
         })
     }
-}
-
-/// Whether a user id is a person's.
-pub fn is_human(range: &RangeInclusive<u32>, engine: &Engine, uid: u32) -> bool {
-    uid != 0 && (range.contains(&uid) || engine.users.users.values().any(|r| r.account.uid == uid))
 }
 
 /// What users are called.

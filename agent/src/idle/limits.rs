@@ -138,7 +138,13 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
             Sample,
             "packages being installed, or cloud-init not through",
         ),
-        line(Source::Unsaved, Rule::AtLeast(1.0), "bytes", Window, "bytes on their way to the share"),
+        line(
+            Source::Unsaved,
+            Rule::AtLeast(1.0),
+            "bytes",
+            Window,
+            "bytes on their way to the share; unknown of everybody who is present and has it mounted, while it does not answer",
+        ),
         line(
             Source::Memory,
             Rule::Stretches(tuning.memory.above as f64),

@@ -7,7 +7,8 @@ use crate::config::settings::Tuning;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The most rows that are remembered: those that were used longest ago are forgotten first.
+/// The most rows that are remembered. Of what is neither used now nor unknown, that which was used longest ago is forgotten
+/// first.
 const MOST_ROWS: usize = 512;
 /// The most sleeps of the VM that are told apart.
 const MOST_SLEEPS: usize = 32;
@@ -117,7 +118,7 @@ impl Memory {
             }
         }
         self.note_lonely(at);
-        self.forget();
+        self.forget(at);
     }
 
     /// How long it was quiet at `now` when it was last busy at `since`: sleeps of the VM do not count.
@@ -175,28 +176,31 @@ impl Memory {
         let passed = before.map_or(0.0, |b| at - b);
         // By how much, and what grew most.
         let mut grown: BTreeMap<Option<u32>, (f64, f64, Option<&str>)> = BTreeMap::new();
-        let mut deltas: BTreeMap<&str, f64> = BTreeMap::new();
+        // All of it, and without surroundings. What a whole counts beyond its parts is nobody's surroundings: those are
+        // in a part, whoever is spared them.
+        let mut deltas: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         for counter in counters {
             let key = format!("{prefix}{}", counter.id);
             // What was not there at the last look began since then. At the first look nothing is known to have grown.
             let new = if before.is_none() || counter.baseline { counter.value } else { 0.0 };
             let old = self.marks.get(&key).copied().unwrap_or(new);
-            let mut delta = (counter.value - old).max(0.0);
+            let delta = (counter.value - old).max(0.0);
+            let mut work = delta;
             let surroundings = format!("{key}~");
             match counter.ambient {
                 Some(ambient) => {
                     let spared = self.marks.insert(surroundings, ambient).map_or(0.0, |old| (ambient - old).max(0.0));
-                    delta -= spared.min(limits::AMBIENT_CORES * passed).min(delta);
+                    work -= spared.min(limits::AMBIENT_CORES * passed).min(delta);
                 }
                 None => drop(self.marks.remove(&surroundings)),
             }
             self.marks.insert(key, counter.value);
-            deltas.insert(&counter.id, delta);
+            deltas.insert(&counter.id, (delta, work));
         }
         for counter in counters {
-            let own = deltas.get(counter.id.as_str()).copied().unwrap_or(0.0);
+            let own = deltas.get(counter.id.as_str()).map_or(0.0, |(_, work)| *work);
             let parts = counters.iter().filter(|c| c.within.as_deref() == Some(&counter.id));
-            let parts: f64 = parts.filter_map(|c| deltas.get(c.id.as_str())).sum();
+            let parts: f64 = parts.filter_map(|c| deltas.get(c.id.as_str())).map(|(all, _)| *all).sum();
             if !counter.system {
                 let (sum, most, what) = grown.entry(counter.who).or_default();
                 let rest = (own - parts).max(0.0);
@@ -338,14 +342,15 @@ impl Memory {
         }
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, at: f64) {
         self.rows.retain(|r| r.busy || r.observed.is_some() || r.last_busy.is_some() || r.unknown.is_some());
         if self.rows.len() > MOST_ROWS {
-            self.rows.sort_by(|a, b| {
-                (b.busy, b.last_busy).partial_cmp(&(a.busy, a.last_busy)).unwrap_or(std::cmp::Ordering::Equal)
-            });
-            // What is forgotten was used before all that is kept; nothing may become idle sooner by it.
-            if let Some(used) = self.rows.drain(MOST_ROWS..).filter_map(|r| r.last_busy).reduce(f64::max) {
+            let rank = |r: &Row| (r.busy, r.unknown.is_some(), r.last_busy);
+            self.rows.sort_by(|a, b| rank(b).partial_cmp(&rank(a)).unwrap_or(std::cmp::Ordering::Equal));
+            // What is forgotten was used before all that is kept, or is not known to be quiet even now; nothing may become
+            // idle sooner by it.
+            let used = |r: Row| if r.unknown.is_some() { Some(at) } else { r.last_busy };
+            if let Some(used) = self.rows.drain(MOST_ROWS..).filter_map(used).reduce(f64::max) {
                 self.floor = self.floor.max(used);
             }
         }

@@ -1,6 +1,5 @@
 //! The brain's part in what happens before the VM is deleted or restarts: facts in, jobs out, answers back.
 
-use super::super::idle::is_human;
 use super::super::notice;
 use super::people::Words;
 use super::{Brain, Mode};
@@ -94,9 +93,7 @@ impl Brain {
         }
         match self.idle.decision().map(|d| d.verdict) {
             Some(Verdict::Idle) => false,
-            Some(Verdict::Quiet) => {
-                here.is_none_or(|here| here.iter().any(|uid| is_human(&self.idle.range, &self.engine, *uid)))
-            }
+            Some(Verdict::Quiet) => here.is_none_or(|here| here.iter().any(|uid| self.idle.is_human(*uid))),
             _ => true,
         }
     }

@@ -2,9 +2,11 @@
 
 use super::{Brain, Mode};
 use crate::idle::observe::sense::Sense;
-use crate::share::model::Failure;
+use crate::idle::observe::unsaved;
+use crate::share::model::{Failure, ShareState, UserMount};
 use crate::sys::clock::boottime;
 use crate::worker::job::Answer;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Brain {
@@ -21,10 +23,27 @@ impl Brain {
 
     /// Takes what a worker saw. Everything is looked at only if there is news to tell.
     pub(super) fn sensed(&mut self, sense: Sense, result: Result<Answer, Failure>, stuck: bool) {
-        self.idle.sensed(sense, result, stuck, &self.engine.settings.idle, boottime());
+        let waiting = self.who_may_wait();
+        self.idle.sensed(sense, (result, stuck), &waiting, &self.engine.settings.idle, boottime());
         if self.idle.look(&self.engine, boottime()) {
             self.look_after(Duration::ZERO);
         }
+    }
+
+    /// Whose programs may wait for the share, while it does not answer. A mount without a known owner is everybody's.
+    fn who_may_wait(&self) -> BTreeSet<Option<u32>> {
+        let away = [ShareState::Unreachable, ShareState::Refused, ShareState::Hung];
+        let Some((last, _)) = self.last.as_ref().filter(|(last, _)| away.contains(&last.view.state)) else {
+            return BTreeSet::new();
+        };
+        let known = |m: &UserMount| self.engine.users.of(&m.directory).map(|record| record.account.uid);
+        let is_human = |uid: u32| self.idle.is_human(uid);
+        let own = |m: &&UserMount| !m.directory.as_os_str().is_empty();
+        let owner =
+            |m: &UserMount| Some(m).filter(own).and_then(|m| known(m).or_else(|| m.uid())).filter(|uid| is_human(*uid));
+        let owners = last.mounted.users.iter().map(owner).collect();
+        let present = self.present.as_ref().and_then(|(_, present)| present.as_ref());
+        unsaved::may_wait(&owners, present, &is_human)
     }
 
     /// How long until the next look for use is due.

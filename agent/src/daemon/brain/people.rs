@@ -1,6 +1,5 @@
 //! What people at terminals are told.
 
-use super::super::idle::is_human;
 use super::{Brain, Mode};
 use crate::scale_set::decide::drain::Notice;
 use crate::share::model::Failure;
@@ -36,7 +35,7 @@ impl Brain {
         if self.telling.is_some() {
             return self.said_to_people(&words, false);
         }
-        let human = |uid: u32| is_human(&self.idle.range, &self.engine, uid);
+        let human = |uid: u32| self.idle.is_human(uid);
         let mut terminals = terminals::of_people(Path::new("/dev"), &human);
         terminals.retain(|terminal| whom.is_none_or(|uid| terminal.uid == uid));
         if terminals.is_empty() {

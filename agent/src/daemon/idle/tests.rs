@@ -1,5 +1,5 @@
 use super::*;
-use crate::idle::model::Verdict;
+use crate::idle::model::{State, Verdict};
 
 fn people() -> People<'static> {
     People { is_human: &|_| false, launcher: None }
@@ -57,6 +57,38 @@ fn a_command_is_kept_for_whoever_it_belongs_to() {
     assert!(idle.keep(own, (60.0, None, pid), &settings, now()).is_ok());
     assert!(idle.keep(own + 1, (60.0, None, pid), &settings, now()).is_err());
     assert!(idle.keep(own, (60.0, None, Some(u32::MAX)), &settings, now()).is_err());
+}
+
+#[test]
+fn what_the_settings_no_longer_ask_for_is_absent_and_stays_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut idle = Idle::restore(dir.path(), "b");
+    let settings = Settings::default();
+    assert!(!Sense::Hub.is_wanted(&settings));
+    let hub = [(Source::Hub, Seen::Levels(vec![]))].into();
+    idle.kept.memory.take(&Sample { seen: hub, ..observe::sample(BTreeMap::new()) }, &settings.tuning);
+    for _ in 0..3 {
+        let before = now().as_secs_f64();
+        idle.due = (0.0, 0.0);
+        idle.pass(&settings, &people(), &|_| None, now());
+        let look = &idle.kept.memory.looks[&Source::Hub];
+        assert!(look.absent && look.at >= before, "{look:?}, and it was {before}");
+    }
+}
+
+#[test]
+fn while_the_share_does_not_answer_whoever_may_wait_for_it_cannot_be_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut idle = Idle::restore(dir.path(), "b");
+    let settings = Settings { boot_grace: Duration::ZERO, ..Settings::default() };
+    let answer = || (Ok(Answer::Sensed([(Source::Unsaved, Seen::Absent)].into())), false);
+    for waiting in [BTreeSet::from([Some(1001)]), BTreeSet::new()] {
+        idle.sensed(Sense::Unsaved, answer(), &waiting, &settings, now());
+        idle.pass(&settings, &people(), &|_| None, now());
+        let told = &idle.decision().unwrap().evidence;
+        let told = told.iter().find(|e| e.source == Source::Unsaved && e.state == State::Unknown);
+        assert_eq!(told.map(|e| e.who), waiting.first().copied());
+    }
 }
 
 #[test]

@@ -50,6 +50,9 @@ pub(super) const AMBIENT: &[&str] = &[
 const WORTH_SPLITTING: f64 = 0.02;
 /// Control groups are looked through so deep below a slice.
 const DEEPEST: usize = 6;
+/// So many of a slice's groups are looked through: a user may make as many as they like. What is not found there is no
+/// surroundings, and so counts.
+const MOST_GROUPS: usize = 512;
 
 /// What the last look found: who uses enough to be looked at more closely.
 #[derive(Debug, Clone, Default)]
@@ -247,10 +250,13 @@ fn split(
 fn inside(slice: &Path, roots: &Roots, people: &People<'_>) -> Vec<Process> {
     let mut all = Vec::new();
     let mut left = vec![(slice.to_owned(), 0)];
+    let mut room = MOST_GROUPS;
     while let Some((path, depth)) = left.pop() {
         all.extend(pids(&path).into_iter().filter_map(|pid| process::read(&roots.proc, pid, people)));
         if depth < DEEPEST {
-            left.extend(children(&path).into_iter().map(|(_, path)| (path, depth + 1)));
+            let before = left.len();
+            left.extend(directories(&path).take(room).map(|(_, path)| (path, depth + 1)));
+            room -= left.len() - before;
         }
     }
     all
@@ -291,9 +297,13 @@ fn slices(user: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
 
 /// The groups below a group.
 fn children(path: &Path) -> Vec<(String, PathBuf)> {
+    directories(path).collect()
+}
+
+fn directories(path: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let directories = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-    directories.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path())).collect()
+    directories.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path()))
 }
 
 fn pids(path: &Path) -> Vec<i32> {

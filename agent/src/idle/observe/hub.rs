@@ -104,7 +104,7 @@ fn seen(starting: Result<usize, String>) -> Seen {
     }
 }
 
-/// Asks the hub, with its token, unless one of `humans` listens in its place.
+/// Asks the hub, with its token, unless somebody listens in its place who may be no service.
 pub fn look(hub: &Hub, token: &Zeroizing<String>, humans: &Humans) -> Seen {
     seen(all(|offset| get(hub, token, offset, humans.clone())))
 }
@@ -121,7 +121,7 @@ fn get(hub: &Hub, token: &Zeroizing<String>, offset: usize, humans: Humans) -> R
         .within(ANSWER)
         .limit(LARGEST);
     let there = move || sockets::listeners().map(|all| all.into_iter().filter(|l| l.port == port).collect::<Vec<_>>());
-    let persons = move |all: &[sockets::Listener]| all.iter().find(|l| humans.has(l.uid)).map(|l| l.uid);
+    let persons = move |all: &[sockets::Listener]| all.iter().find(|l| !humans.may_be_service(l.uid)).map(|l| l.uid);
     let known = {
         let persons = persons.clone();
         move || there().is_ok_and(|all| !all.is_empty() && persons(&all).is_none())

@@ -2,21 +2,28 @@
 
 use super::Roots;
 use crate::idle::model::{Level, Seen};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Files that dpkg and apt lock while they work (fcntl(2) locks; apt.conf(5), dpkg(1)).
 const LOCKS: [&str; 4] =
     ["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"];
 
+/// So much of the kernel's list is read, in bytes: some thousand locks. Whoever takes a million holds nobody up.
+const LONGEST: u64 = 256 * 1024;
+
 /// Looks at the kernel's list of locks (proc_locks(5)) and at cloud-init's files.
 pub fn look(roots: &Roots) -> Seen {
     let mut levels = Vec::new();
     let mut busy = |what: &str| levels.push(Level { value: 1.0, what: Some(what.to_owned()), ..Level::default() });
-    match std::fs::read_to_string(roots.proc.join("locks")) {
-        Ok(locks) => {
+    match locks(&roots.proc.join("locks")) {
+        Ok((locks, whole)) => {
             let inodes = LOCKS.iter().filter_map(|l| std::fs::metadata(roots.root.join(l)).ok());
             if inodes.map(|m| m.ino()).any(|inode| is_locked(&locks, inode)) {
                 busy("packages are being installed");
+            } else if !whole {
+                return Seen::Unreadable("/proc/locks: there are more locks than are looked through".to_owned());
             }
         }
         Err(e) => return Seen::Unreadable(format!("/proc/locks: {e}")),
@@ -27,6 +34,17 @@ pub fn look(roots: &Roots) -> Seen {
         busy("cloud-init is not through");
     }
     Seen::Levels(levels)
+}
+
+/// The list of locks, as much of it as is read, and whether that is all. A last line that was cut off is left out.
+fn locks(path: &Path) -> io::Result<(String, bool)> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    let whole = (bytes.len() as u64) < LONGEST;
+    if !whole {
+        bytes.truncate(bytes.iter().rposition(|b| *b == b'\n').unwrap_or(0));
+    }
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), whole))
 }
 
 /// Whether the list has a lock on this inode: `1: POSIX  ADVISORY  WRITE 1234 08:01:5678 0 EOF`.
@@ -49,6 +67,28 @@ mod tests {
                      2: FLOCK  ADVISORY  WRITE 5 00:1a:42 0 EOF\n";
         assert!(is_locked(locks, 131) && is_locked(locks, 42));
         assert!(!is_locked(locks, 77) && !is_locked(locks, 13) && !is_locked("nonsense\n", 1));
+    }
+
+    #[test]
+    fn a_list_without_end_is_not_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots { proc: dir.path().into(), root: dir.path().into(), ..Roots::default() };
+        std::fs::create_dir_all(dir.path().join("var/lib/dpkg")).unwrap();
+        std::fs::write(dir.path().join("var/lib/dpkg/lock"), "").unwrap();
+        let inode = std::fs::metadata(dir.path().join("var/lib/dpkg/lock")).unwrap().ino();
+        let many = "1: POSIX  ADVISORY  WRITE 812 fd:01:0 7 7\n".repeat(10_000);
+        let own = format!("1: POSIX  ADVISORY  WRITE 812 fd:01:{inode} 0 EOF\n");
+        for (text, told) in [(format!("{own}{many}"), Some(1)), (format!("{many}{own}"), None), (many.clone(), None)] {
+            std::fs::write(dir.path().join("locks"), &text).unwrap();
+            assert!(text.len() as u64 > LONGEST);
+            match (look(&roots), told) {
+                (Seen::Levels(levels), Some(count)) => assert_eq!(levels.len(), count),
+                (Seen::Unreadable(why), None) => assert!(why.contains("more locks"), "{why}"),
+                (other, _) => panic!("{other:?}"),
+            }
+            let (read, whole) = locks(&dir.path().join("locks")).unwrap();
+            assert!(!whole && read.len() as u64 <= LONGEST && read.ends_with(['7', 'F']), "the last line is whole");
+        }
     }
 
     #[test]

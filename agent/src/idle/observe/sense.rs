@@ -27,21 +27,41 @@ pub enum Sense {
     Hub,
 }
 
+/// Nobody, and what a number of 16 bits has in place of no number (systemd, "Users, Groups, UIDs and GIDs").
+const NOBODY: std::ops::RangeInclusive<u32> = 65534..=65535;
+/// What systemd gives to services for as long as they run (systemd.exec(5), `DynamicUser=`).
+const DYNAMIC: std::ops::RangeInclusive<u32> = 61184..=65519;
+
+/// Whether a user id is a person's, where those of ordinary users begin at `lowest`; root is none.
+///
+/// There is no end to them. Directory services give out numbers of ten digits, and whose they are nobody may be able to
+/// say just then, or nobody is served here. What runs in a user namespace has such numbers, too, and is somebody's.
+pub fn is_person(lowest: u32, uid: u32) -> bool {
+    uid != 0 && uid >= lowest && !NOBODY.contains(&uid)
+}
+
 /// Whose use counts, as data for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Humans {
     /// The smallest id of ordinary users.
     pub from: u32,
-    /// The largest.
+    /// The largest that this machine gives out. Directory services give out larger ones.
     pub to: u32,
-    /// Users with other ids.
+    /// Users with other ids, as far as they are known.
     pub others: Vec<u32>,
 }
 
 impl Humans {
     /// Whether a user id is a person's; root is none.
     pub fn has(&self, uid: u32) -> bool {
-        uid != 0 && ((self.from..=self.to).contains(&uid) || self.others.contains(&uid))
+        is_person(self.from, uid)
+    }
+
+    /// Whether what has this user id may be trusted as a service of the system's. A number of those that systemd gives to
+    /// services counts as a person's where use is looked for, and may well be a service's.
+    pub fn may_be_service(&self, uid: u32) -> bool {
+        let given = || DYNAMIC.contains(&uid) && uid > self.to && !self.others.contains(&uid);
+        !self.has(uid) || given()
     }
 }
 
@@ -149,9 +169,36 @@ mod tests {
     }
 
     #[test]
-    fn root_is_nobody_and_others_count() {
-        let humans = Humans { from: 1000, to: 60000, others: vec![0, 812_000] };
-        let counted: Vec<u32> = [0, 33, 1000, 60000, 60001, 812_000].into_iter().filter(|u| humans.has(*u)).collect();
-        assert_eq!(counted, [1000, 60000, 812_000]);
+    fn everybody_but_the_system_is_a_person_and_whoever_is_none_may_be_a_service() {
+        let humans = Humans { from: 1000, to: 60000, others: vec![0, 62_000] };
+        for (uid, person, service) in [
+            (0, false, true),
+            (33, false, true),
+            (999, false, true),
+            (1000, true, false),
+            (60_000, true, false),
+            // systemd's own homes, and what no machine gives out.
+            (60_001, true, false),
+            (61_183, true, false),
+            // Services of systemd's with a number for as long as they run; one of them is known to be somebody's.
+            (61_184, true, true),
+            (62_000, true, false),
+            (65_519, true, true),
+            (65_520, true, false),
+            (65_534, false, true),
+            (65_535, false, true),
+            (65_536, true, false),
+            // In a user namespace.
+            (100_000, true, false),
+            (165_536, true, false),
+            // Of a directory service, whose users nobody named.
+            (812_000, true, false),
+            (1_412_001_103, true, false),
+        ] {
+            assert_eq!((humans.has(uid), humans.may_be_service(uid)), (person, service), "{uid}");
+        }
+        let wide = Humans { to: 70_000, ..humans };
+        assert!(!wide.may_be_service(61_184), "this machine gives that to people");
+        assert!(!is_person(0, 0), "whatever login.defs says");
     }
 }

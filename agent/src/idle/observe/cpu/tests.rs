@@ -140,16 +140,30 @@ fn a_monitor_below_a_quarter_of_a_core_is_no_work_and_above_it_is() {
     for (cores, busy) in [(0.1, false), (0.5, true)] {
         let mut m = Machine::new();
         let seconds = |at: f64| (at * cores) as u64;
+        let mut rows = BTreeMap::new();
         for i in 1..=20 {
             let at = f64::from(i) * 30.0;
             m.process(50, "htop", seconds(at), 0);
             m.group("user.slice/user-1001.slice/session-1.scope", 0, &[50]);
             m.group("user.slice/user-1001.slice", seconds(at), &[]);
             m.group("user.slice", seconds(at), &[]);
-            m.look(at);
+            rows = m.look(at);
         }
-        assert_eq!(m.memory.rows.iter().find(|r| r.who == Some(1001)).unwrap().busy, busy, "{cores}");
+        assert_eq!(rows[&Some(1001)].1, busy, "{cores}");
+        assert_eq!(rows[&None], (0.0, false), "{cores}: what is spared is nobody's either");
     }
+}
+
+#[test]
+fn a_monitor_in_a_service_for_many_is_nobodys_work_either() {
+    let mut m = Machine::new();
+    let mut rows = BTreeMap::new();
+    for i in 1..=20 {
+        m.process(20, "jupyter-lab", i * 6, 0);
+        m.group("system.slice/jupyterhub.service", i * 6, &[20]);
+        rows = m.look(i as f64 * 30.0);
+    }
+    assert_eq!((rows[&Some(own())], rows[&None]), ((0.0, false), (0.0, false)));
 }
 
 #[test]
@@ -181,6 +195,20 @@ fn the_program_that_used_most_is_named_and_what_ran_before_is_not() {
 }
 
 #[test]
+fn whoever_makes_groups_without_end_holds_nobody_up_and_counts() {
+    let m = Machine::new();
+    let slice = "user.slice/user-1001.slice";
+    m.process(50, "htop", 1, 0);
+    m.group(slice, 0, &[50]);
+    for i in 0..MOST_GROUPS + 100 {
+        m.group(&format!("{slice}/{i}"), 0, &[50]);
+    }
+    let roots = Roots { proc: m.dir.path().join("proc"), cgroup: m.dir.path().join("cgroup"), ..Roots::default() };
+    let people = People { is_human: &|_| true, launcher: None };
+    assert_eq!(inside(&roots.cgroup.join(slice), &roots, &people).len(), 1 + MOST_GROUPS);
+}
+
+#[test]
 fn containers_are_told_by_their_names() {
     let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     for (name, is) in [
@@ -194,10 +222,14 @@ fn containers_are_told_by_their_names() {
         assert_eq!(is_container(&name), is, "{name}");
     }
     let mut m = Machine::new();
-    m.group(&format!("system.slice/docker-{id}.scope"), 10, &[]);
+    // Its processes are this test's own user's, as those in a user namespace are somebody's without a name: a person's.
+    m.process(60, "python3", 10, 0);
+    m.group(&format!("system.slice/docker-{id}.scope"), 10, &[60]);
     m.look(30.0);
-    m.group(&format!("system.slice/docker-{id}.scope"), 40, &[]);
-    m.look(60.0);
+    m.process(60, "python3", 40, 0);
+    m.group(&format!("system.slice/docker-{id}.scope"), 40, &[60]);
+    let rows = m.look(60.0);
+    assert!(!rows.contains_key(&Some(own())), "the container is told of, and once: {rows:?}");
     let row = m.memory.rows.iter().find(|r| r.source == Source::Container).unwrap();
     assert_eq!((row.busy, row.what.as_deref()), (true, Some("docker container 0123456789ab")));
     assert_eq!(container(&format!("libpod-{id}.scope")), "podman container 0123456789ab");

@@ -1,0 +1,61 @@
+//! What lasts: many users at once, and what somebody forgot.
+
+use super::*;
+
+fn unknown(who: u32) -> Level {
+    Level { who: Some(who), unknown: true, ..Level::default() }
+}
+
+#[test]
+fn what_cannot_be_told_is_not_forgotten_for_many_who_were_there() {
+    let mut vm = Vm::new();
+    vm.idle.boot_grace = Duration::ZERO;
+    let many = |value: f64| (1000..1600).map(move |who| Level { who: Some(who), value, ..Level::default() });
+    vm.seen.insert(Source::Kernel, Seen::Levels(many(1.0).collect()));
+    assert_eq!(vm.pass(60.0).verdict, Verdict::Busy);
+    vm.seen.insert(Source::Kernel, Seen::Levels(many(0.0).chain([unknown(7000)]).collect()));
+    let decision = vm.pass(4.0 * 3600.0);
+    assert_eq!((decision.verdict, decision.idle_at), (Verdict::Unknown, None));
+    assert_eq!(decision.problems[0].code, "idle.cannot-tell");
+}
+
+#[test]
+fn more_that_cannot_be_told_than_is_remembered_is_not_quiet() {
+    let mut vm = Vm::new();
+    vm.idle.boot_grace = Duration::ZERO;
+    vm.seen.insert(Source::Kernel, Seen::Levels((1000..1600).map(unknown).collect()));
+    assert_eq!(vm.pass(3600.0).verdict, Verdict::Unknown);
+    vm.seen.insert(Source::Kernel, Seen::Levels(vec![]));
+    vm.at += 30.0;
+    let at = vm.at;
+    assert!(vm.sample().idle_at.unwrap() >= at - 30.0 + 3600.0, "who was forgotten may have used it until just now");
+}
+
+#[test]
+fn a_forgotten_inhibitor_is_a_problem_after_a_day_and_still_keeps() {
+    let inhibitor = || {
+        let what = Some("build (systemd-inhibit)".to_owned());
+        Seen::Levels(vec![Level { who: Some(1001), value: 1.0, what, ..Level::default() }])
+    };
+    let mut vm = Vm::new();
+    vm.seen.insert(Source::Inhibitor, inhibitor());
+    let kept = vm.pass(23.9 * 3600.0);
+    assert_eq!((kept.verdict, kept.problems.len()), (Verdict::Kept, 0));
+    let kept = vm.pass(0.2 * 3600.0);
+    assert_eq!((kept.verdict, kept.idle_at), (Verdict::Kept, None));
+    let problem = &kept.problems[0];
+    assert_eq!((problem.code.as_str(), problem.subject.as_deref()), ("idle.long-busy", Some("alice")));
+    assert_eq!(
+        problem.summary,
+        "alice keeps this VM by an inhibitor (build (systemd-inhibit)) for 24 h, with little computing and nobody there. \
+         Nothing was ended."
+    );
+    // Whoever said until when they keep it has not forgotten it.
+    let keep = Level { who: Some(1002), value: 1.0, until: Some(1e9), ..Level::default() };
+    vm.seen.insert(Source::Keep, Seen::Levels(vec![keep]));
+    let kept = vm.pass(60.0);
+    assert_eq!((kept.verdict, kept.problems.len()), (Verdict::Kept, 0));
+    vm.seen.insert(Source::Keep, Seen::Absent);
+    assert_eq!(vm.pass(23.9 * 3600.0).problems.len(), 0);
+    assert_eq!(vm.pass(0.2 * 3600.0).problems.len(), 1);
+}
