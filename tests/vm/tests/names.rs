@@ -8,7 +8,7 @@ use vm::{Scenario, Service, together, wait_for};
 const SOON: Duration = Duration::from_secs(120);
 
 /// Each name, and the directory that is documented for it (`agent/src/workspace/names.rs`).
-const NAMES: [(&str, &str); 38] = [
+const NAMES: [(&str, &str); 37] = [
     // Alice in small letters is there, too.
     ("Alice", "%41lice"),
     ("ALICE", "%41%4C%49%43%45"),
@@ -45,7 +45,6 @@ const NAMES: [(&str, &str); 38] = [
     ("a<b", "a%3Cb"),
     ("a>b", "a%3Eb"),
     ("a\"b", "a%22b"),
-    ("a\tb", "a%09b"),
     ("a'b;c&d", "a'b;c&d"),
     ("e~1", "e%7E1"),
 ];
@@ -139,7 +138,7 @@ fn no_two_names_share_a_directory_whatever_the_server_makes_of_them() {
     let people = |what: &str, first: usize, names: &[(&str, &str)]| {
         guest.sh(&format!("/root/people {what} {first} {}", table(names)))
     };
-    println!("useradd --badname refuses {}", people("add", 0, &NAMES));
+    assert_eq!(people("add", 0, &NAMES), "[]", "useradd --badname refuses them");
     let longest: usize = people("longest", 50, &[]).parse().expect("a length");
     println!("the longest name that useradd takes has {longest} letters");
     // The kernel takes 255 bytes for what is mounted.

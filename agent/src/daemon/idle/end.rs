@@ -59,7 +59,7 @@ mod tests {
     use crate::idle::observe::sense::Sense;
     use crate::sys::clock::boottime;
     use crate::worker::job::Answer;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn settings() -> Settings {
         let (after, boot_grace) = (Duration::from_secs(1), Duration::ZERO);
@@ -84,7 +84,7 @@ mod tests {
             if sense == Sense::Jupyter {
                 seen.insert(Source::Kernel, Seen::Levels(kernels.to_vec()));
             }
-            idle.sensed(sense, Ok(Answer::Sensed(seen)), false, &settings(), now);
+            idle.sensed(sense, (Ok(Answer::Sensed(seen)), false), &BTreeSet::new(), &settings(), now);
         }
     }
 
@@ -110,7 +110,10 @@ mod tests {
         pass(&mut idle, boottime());
         assert_eq!(idle.decision().unwrap().verdict, Verdict::Idle, "nothing new is known yet");
         assert!(!idle.is_checked());
-        assert!(idle.senses.due(&settings(), boottime().as_secs_f64()).contains(&Sense::Jupyter), "all are due at once");
+        assert!(
+            idle.senses.due(&settings(), boottime().as_secs_f64()).contains(&Sense::Jupyter),
+            "all are due at once"
+        );
         look(&mut idle, &[cell], boottime());
         pass(&mut idle, boottime());
         assert_eq!(idle.decision().unwrap().verdict, Verdict::Busy);

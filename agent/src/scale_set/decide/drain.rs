@@ -339,8 +339,10 @@ impl Memory {
             self.flush(facts, since, often, left.saturating_sub(margins.approve), steps);
             let done = |mount: &String| {
                 // What could not be written is waited for as long as there is time.
-                let begun =
-                    self.flushed.get(mount).is_some_and(|(at, failed)| *at >= since && (late && !open || failed.is_none()));
+                let begun = self
+                    .flushed
+                    .get(mount)
+                    .is_some_and(|(at, failed)| *at >= since && (late && !open || failed.is_none()));
                 begun && !self.busy.flush.contains_key(mount)
             };
             if (rescued || !open) && facts.mounts.iter().all(done) {
