@@ -110,7 +110,10 @@ mod tests {
         pass(&mut idle, boottime());
         assert_eq!(idle.decision().unwrap().verdict, Verdict::Idle, "nothing new is known yet");
         assert!(!idle.is_checked());
-        assert!(idle.senses.due(&settings(), boottime().as_secs_f64()).contains(&Sense::Jupyter), "all are due at once");
+        assert!(
+            idle.senses.due(&settings(), boottime().as_secs_f64()).contains(&Sense::Jupyter),
+            "all are due at once"
+        );
         look(&mut idle, &[cell], boottime());
         pass(&mut idle, boottime());
         assert_eq!(idle.decision().unwrap().verdict, Verdict::Busy);

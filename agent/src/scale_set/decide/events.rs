@@ -61,7 +61,9 @@ impl Memory {
                 "See what keeps the agent from instance metadata: firewall rules of this VM, or Azure's Metadata Security \
                  Protocol."
             }
-            _ => "It is tried again by itself. If it lasts, see whether the VM reaches 169.254.169.254, or redeploy it.",
+            _ => {
+                "It is tried again by itself. If it lasts, see whether the VM reaches 169.254.169.254, or redeploy it."
+            }
         };
         Some(Problem::new("scale-set.events", summary, remedy))
     }
