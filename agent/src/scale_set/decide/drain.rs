@@ -337,14 +337,11 @@ impl Memory {
             let since = if last { now.saturating_sub(margins.again.saturating_sub(left)) } else { closing };
             let often = if last || self.is_approved(&ids) { OFTEN } else { Duration::MAX };
             self.flush(facts, since, often, left.saturating_sub(margins.approve), steps);
-            let done = |mount: &String| {
-                // What could not be written is waited for as long as there is time.
-                let begun = self
-                    .flushed
-                    .get(mount)
-                    .is_some_and(|(at, failed)| *at >= since && (late && !open || failed.is_none()));
-                begun && !self.busy.flush.contains_key(mount)
-            };
+            // What could not be written is waited for as long as there is time.
+            let written =
+                |(at, failed): &(Duration, Option<String>)| *at >= since && (failed.is_none() || (late && !open));
+            let done =
+                |mount: &String| self.flushed.get(mount).is_some_and(written) && !self.busy.flush.contains_key(mount);
             if (rescued || !open) && facts.mounts.iter().all(done) {
                 self.written.get_or_insert(now);
             }
