@@ -7,7 +7,8 @@ use crate::config::settings::Tuning;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The most rows that are remembered: those that were used longest ago are forgotten first.
+/// The most rows that are remembered. Of what is neither used now nor unknown, that which was used longest ago is forgotten
+/// first.
 const MOST_ROWS: usize = 512;
 /// The most sleeps of the VM that are told apart.
 const MOST_SLEEPS: usize = 32;
@@ -117,7 +118,7 @@ impl Memory {
             }
         }
         self.note_lonely(at);
-        self.forget();
+        self.forget(at);
     }
 
     /// How long it was quiet at `now` when it was last busy at `since`: sleeps of the VM do not count.
@@ -341,14 +342,15 @@ impl Memory {
         }
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, at: f64) {
         self.rows.retain(|r| r.busy || r.observed.is_some() || r.last_busy.is_some() || r.unknown.is_some());
         if self.rows.len() > MOST_ROWS {
-            self.rows.sort_by(|a, b| {
-                (b.busy, b.last_busy).partial_cmp(&(a.busy, a.last_busy)).unwrap_or(std::cmp::Ordering::Equal)
-            });
-            // What is forgotten was used before all that is kept; nothing may become idle sooner by it.
-            if let Some(used) = self.rows.drain(MOST_ROWS..).filter_map(|r| r.last_busy).reduce(f64::max) {
+            let rank = |r: &Row| (r.busy, r.unknown.is_some(), r.last_busy);
+            self.rows.sort_by(|a, b| rank(b).partial_cmp(&rank(a)).unwrap_or(std::cmp::Ordering::Equal));
+            // What is forgotten was used before all that is kept, or is not known to be quiet even now; nothing may become
+            // idle sooner by it.
+            let used = |r: Row| if r.unknown.is_some() { Some(at) } else { r.last_busy };
+            if let Some(used) = self.rows.drain(MOST_ROWS..).filter_map(used).reduce(f64::max) {
                 self.floor = self.floor.max(used);
             }
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod jupyter;
+mod lasting;
 
 fn settings() -> Idle {
     Idle { boot_grace: Duration::from_secs(600), ..Idle::default() }
