@@ -270,16 +270,19 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
         ));
     }
     let lonely = memory.lonely_since.filter(|since| now - since >= limits::LONG_BUSY);
-    if let (Some(since), Verdict::Busy) = (lonely, decision.verdict) {
-        let first = decision.evidence.iter().find(|e| e.state == State::Busy && !keeps(e.source));
+    // A keep has an end, and is company. An inhibitor ends when its program does, and may have been forgotten.
+    if let (Some(since), Verdict::Busy | Verdict::Kept) = (lonely, decision.verdict) {
+        let kept = decision.verdict == Verdict::Kept;
+        let first = decision.evidence.iter().find(|e| e.state == State::Busy && keeps(e.source) == kept);
         let (who, what) = first.map_or((None, None), |e| (e.who, e.what.clone()));
         let owner = who.map(|uid| called_user(uid, names));
         let what = what.map(|w| format!(" ({w})")).unwrap_or_default();
         let whose = owner.clone().unwrap_or_else(|| "Something".to_owned());
+        let by = if kept { " by an inhibitor" } else { "" };
         let problem = Problem::new(
             "idle.long-busy",
             format!(
-                "{whose} keeps this VM{what} for {}, with little computing and nobody there. Nothing was ended.",
+                "{whose} keeps this VM{by}{what} for {}, with little computing and nobody there. Nothing was ended.",
                 said(now - since)
             ),
             "Ask them to end it if nobody needs it; the VM may go an hour after that. See: sudo dsvm-agent idle",

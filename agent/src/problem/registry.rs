@@ -201,7 +201,7 @@ problems! {
         "Put right what the problem names. When the status shows nobody, a reboot often helps: sudo systemctl reboot";
     "idle.long-busy":
         "The VM is kept busy for a day by something that computes little, with nobody there: a forgotten server, most \
-         likely. Nothing was ended.";
+         likely. Or it is kept for as long by nothing but an inhibitor of systemd's. Nothing was ended.";
         "Ask whoever the problem names to end it if nobody needs it. sudo dsvm-agent idle shows what it is.";
 
     "agent.absent":

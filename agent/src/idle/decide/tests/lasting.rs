@@ -1,4 +1,4 @@
-//! What lasts: many users at once.
+//! What lasts: many users at once, and what somebody forgot.
 
 use super::*;
 
@@ -31,4 +31,33 @@ fn what_cannot_be_told_and_has_no_room_is_not_quiet() {
     let decision = vm.pass(1200.0);
     assert!(decision.evidence.iter().all(|e| e.state != State::Unknown), "it is forgotten");
     assert_eq!(vm.memory.floor.to_bits(), vm.at.to_bits(), "and may have been used until just now");
+}
+
+#[test]
+fn a_forgotten_inhibitor_is_a_problem_after_a_day_and_still_keeps() {
+    let inhibitor = || {
+        let what = Some("build (systemd-inhibit)".to_owned());
+        Seen::Levels(vec![Level { who: Some(1001), value: 1.0, what, ..Level::default() }])
+    };
+    let mut vm = Vm::new();
+    vm.seen.insert(Source::Inhibitor, inhibitor());
+    let kept = vm.pass(23.9 * 3600.0);
+    assert_eq!((kept.verdict, kept.problems.len()), (Verdict::Kept, 0));
+    let kept = vm.pass(0.2 * 3600.0);
+    assert_eq!((kept.verdict, kept.idle_at), (Verdict::Kept, None));
+    let problem = &kept.problems[0];
+    assert_eq!((problem.code.as_str(), problem.subject.as_deref()), ("idle.long-busy", Some("alice")));
+    assert_eq!(
+        problem.summary,
+        "alice keeps this VM by an inhibitor (build (systemd-inhibit)) for 24 h, with little computing and nobody there. \
+         Nothing was ended."
+    );
+    // Whoever said until when they keep it has not forgotten it.
+    let keep = Level { who: Some(1002), value: 1.0, until: Some(1e9), ..Level::default() };
+    vm.seen.insert(Source::Keep, Seen::Levels(vec![keep]));
+    let kept = vm.pass(60.0);
+    assert_eq!((kept.verdict, kept.problems.len()), (Verdict::Kept, 0));
+    vm.seen.insert(Source::Keep, Seen::Absent);
+    assert_eq!(vm.pass(23.9 * 3600.0).problems.len(), 0);
+    assert_eq!(vm.pass(0.2 * 3600.0).problems.len(), 1);
 }
