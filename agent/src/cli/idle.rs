@@ -61,38 +61,56 @@ pub fn run(args: &IdleArgs, dir: &Path, config: &Path, given: bool) -> u8 {
         }
     };
     match done {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => IDLE,
+        // Whoever reads a time line may have read enough of it.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe && args.command.is_some() => IDLE,
         done => exit("idle", done),
     }
 }
 
-/// The verdict and the evidence.
+/// What is to be said, with the exit code.
+struct Answer {
+    code: u8,
+    out: String,
+    err: String,
+}
+
+/// The verdict and the evidence. A reader who went away changes neither.
 ///
 /// # Errors
-/// `out` or `err` cannot be written to.
+/// `out` or `err` cannot be written to, though somebody reads.
 pub fn show(json: bool, seat: &Seat<'_>, out: &mut impl Write, err: &mut impl Write) -> io::Result<u8> {
+    let answer = answer(json, seat)?;
+    let written = err
+        .write_all(answer.err.as_bytes())
+        .and_then(|()| out.write_all(answer.out.as_bytes()))
+        .and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(answer.code),
+    }
+}
+
+fn answer(json: bool, seat: &Seat<'_>) -> io::Result<Answer> {
     let look = look(&seat.dir, !seat.is_root);
     let now = (seat.now)()?;
     let standing = standing(&look, &now);
     let terminal = (seat.terminal)();
     let charset = if terminal.unicode { Charset::Unicode } else { Charset::Ascii };
-    if let Some(said) = standing.sentence() {
-        writeln!(err, "{}", escape(&said, charset))?;
-    }
+    let mut err = standing.sentence().map(|said| format!("{}\n", escape(&said, charset))).unwrap_or_default();
     let status = match &look.published {
         Ok(published) if !standing.is_dead() => &published.status,
-        _ => return Ok(NO_AGENT),
+        _ => return Ok(Answer { code: NO_AGENT, out: String::new(), err }),
     };
     let Some(view) = &status.idle else {
-        writeln!(err, "The agent has not looked yet.")?;
-        return Ok(NO_AGENT);
+        err.push_str("The agent has not looked yet.\n");
+        return Ok(Answer { code: NO_AGENT, out: String::new(), err });
     };
     let view = match look.own.as_ref().and_then(|own| own.idle.as_ref()) {
         Some(own) => with_own(view, own),
         None => view.clone(),
     };
-    if json {
-        out.write_all(super::status::json(&view, false)?.as_bytes())?;
+    let out = if json {
+        super::status::json(&view, false)?
     } else {
         let context = Context {
             now,
@@ -103,13 +121,14 @@ pub fn show(json: bool, seat: &Seat<'_>, out: &mut impl Write, err: &mut impl Wr
             home: seat.home.clone(),
             is_root: seat.is_root,
         };
-        out.write_all(render_idle(status, &view, &context).as_bytes())?;
-    }
-    Ok(match view.verdict {
+        render_idle(status, &view, &context)
+    };
+    let code = match view.verdict {
         Verdict::Idle => IDLE,
         Verdict::Unknown => NO_AGENT,
         _ => NOT_IDLE,
-    })
+    };
+    Ok(Answer { code, out, err })
 }
 
 /// Asks the agent for something.
@@ -168,4 +187,58 @@ pub fn replay(file: &Path, config: &Path, trust: Trust, out: &mut impl Write) ->
     let decisions = recording::replay(&samples, &loaded.settings.idle);
     out.write_all(recording::time_line(&decisions).as_bytes())?;
     Ok(IDLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::terminal::Terminal;
+    use crate::status::fixtures::{self, listen, nobody};
+    use crate::status::model::Status;
+    use crate::status::publish::publish;
+
+    /// Nobody reads.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn the_verdict_is_told_to_whoever_reads_nothing_too() {
+        let view = |verdict| crate::status::idle::IdleView { verdict, ..fixtures::idle() };
+        for (idle, code) in [
+            (Some(view(Verdict::Idle)), IDLE),
+            (Some(view(Verdict::Busy)), NOT_IDLE),
+            (Some(view(Verdict::Kept)), NOT_IDLE),
+            (Some(view(Verdict::Unknown)), NO_AGENT),
+            (None, NO_AGENT),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            publish(dir.path(), &Status { idle: idle.clone(), ..fixtures::status() }).unwrap();
+            listen(dir.path(), nobody());
+            let seat = Seat {
+                dir: dir.path().to_owned(),
+                now: &|| Ok(fixtures::moment()),
+                sleep: &|_| panic!("nothing waits"),
+                terminal: &Terminal::default,
+                home: None,
+                name: None,
+                is_root: true,
+            };
+            for json in [false, true] {
+                let (mut out, mut err) = (Vec::new(), Vec::new());
+                assert_eq!(show(json, &seat, &mut out, &mut err).unwrap(), code, "{idle:?}");
+                assert_eq!((out.is_empty(), err.is_empty()), (idle.is_none(), idle.is_some()));
+                assert_eq!(show(json, &seat, &mut Gone, &mut Vec::new()).unwrap(), code, "{idle:?}");
+                assert_eq!(show(json, &seat, &mut Vec::new(), &mut Gone).unwrap(), code, "{idle:?}");
+            }
+        }
+    }
 }
