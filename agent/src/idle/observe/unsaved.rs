@@ -12,6 +12,8 @@ use super::Roots;
 use crate::idle::model::{Level, Seen};
 use crate::sys::mountinfo::Mount;
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 
 /// Looks, as root. `mounts` are the machine's.
 pub fn look(roots: &Roots, mounts: &[Mount]) -> Seen {
@@ -22,7 +24,13 @@ pub fn look(roots: &Roots, mounts: &[Mount]) -> Seen {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("cifs-") || numbers.contains(&name.as_str()) {
-            bytes += std::fs::read_to_string(entry.path().join("stats")).map_or(0.0, |text| parse(&text));
+            match stats(&entry.path().join("stats")) {
+                Ok(Some(more)) => bytes += more,
+                // The server was let go of meanwhile.
+                Ok(None) => {}
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Seen::Absent,
+                Err(e) => return Seen::Unreadable(format!("debugfs, bdi/{name}/stats: {e}")),
+            }
         }
     }
     match bytes > 0.0 {
@@ -31,13 +39,26 @@ pub fn look(roots: &Roots, mounts: &[Mount]) -> Seen {
     }
 }
 
-/// Bytes that are dirty or being written, of lines such as `BdiReclaimable:          12 kB`.
-pub fn parse(text: &str) -> f64 {
+/// Bytes of one file server; nothing when it is gone.
+///
+/// # Errors
+/// Its file cannot be read, and a kernel that is locked down refuses; or there is nothing of the kind in it.
+fn stats(path: &Path) -> io::Result<Option<f64>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&text).map(Some).ok_or_else(|| io::Error::other("it says nothing of what waits")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Bytes that are dirty or being written, of lines such as `BdiReclaimable:          12 kB`; nothing when there is no such
+/// line.
+pub fn parse(text: &str) -> Option<f64> {
     let amount = |line: &str| {
         let rest = line.strip_prefix("BdiWriteback:").or_else(|| line.strip_prefix("BdiReclaimable:"))?;
         rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
     };
-    text.lines().filter_map(amount).map(|kib| kib as f64 * 1024.0).sum()
+    text.lines().filter_map(amount).map(|kib| kib as f64 * 1024.0).reduce(|a, b| a + b)
 }
 
 /// Whose programs may wait for a share that does not answer: of the mounts' `owners` those who are `present`; anybody who is
@@ -128,5 +149,14 @@ mod tests {
             std::fs::write(dir.path().join("sys/kernel/debug/bdi").join(name).join("stats"), none).unwrap();
         }
         assert_eq!(look(&roots, &mounts), Seen::Levels(vec![]));
+        // A server that is let go of in between is nothing; one that cannot be read is not the same as one without a byte.
+        let stats = dir.path().join("sys/kernel/debug/bdi/cifs-1/stats");
+        std::fs::remove_file(&stats).unwrap();
+        assert_eq!(look(&roots, &mounts), Seen::Levels(vec![]));
+        std::fs::write(&stats, "nonsense").unwrap();
+        assert!(matches!(look(&roots, &mounts), Seen::Unreadable(why) if why.contains("cifs-1")));
+        std::fs::remove_file(&stats).unwrap();
+        std::fs::create_dir(&stats).unwrap();
+        assert!(matches!(look(&roots, &mounts), Seen::Unreadable(why) if why.contains("cifs-1")));
     }
 }
