@@ -18,6 +18,14 @@ struct Turn {
     worker: Option<u64>,
 }
 
+impl Turn {
+    /// When the next one is due by the settings in force: a window that was longer when the last one began ends with it.
+    fn due(&self, settings: &Settings) -> f64 {
+        let window = settings.tuning.window.as_secs_f64();
+        self.began.map_or(self.due, |began| self.due.min(began + window))
+    }
+}
+
 /// All looks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Senses(BTreeMap<Sense, Turn>);
@@ -27,7 +35,7 @@ impl Senses {
     pub fn due(&self, settings: &Settings, now: f64) -> Vec<Sense> {
         let is_due = |sense: &Sense| {
             let turn = self.0.get(sense).copied().unwrap_or_default();
-            turn.worker.is_none() && now >= turn.due
+            turn.worker.is_none() && now >= turn.due(settings)
         };
         wanted(settings).filter(is_due).collect()
     }
@@ -35,7 +43,7 @@ impl Senses {
     /// When the next look is due; those under way wake whoever waits.
     pub fn next(&self, settings: &Settings) -> f64 {
         let turns = wanted(settings).map(|s| self.0.get(&s).copied().unwrap_or_default());
-        turns.filter(|t| t.worker.is_none()).map(|t| t.due).fold(f64::INFINITY, f64::min)
+        turns.filter(|t| t.worker.is_none()).map(|t| t.due(settings)).fold(f64::INFINITY, f64::min)
     }
 
     /// All are to be taken now; one that is under way, once more.
@@ -123,6 +131,19 @@ mod tests {
         assert_eq!(taken.keys().copied().collect::<Vec<_>>(), [Source::Inhibitor], "not what it has no business with");
         assert!(!senses.due(&settings, 309.0).contains(&Sense::Inhibitors));
         assert_eq!(senses.due(&settings, 310.0), [Sense::Inhibitors]);
+    }
+
+    #[test]
+    fn a_shorter_window_is_in_force_at_once() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        let all = senses.due(&settings, 10.0);
+        all.iter().for_each(|s| senses.started(1, *s, &settings, 10.0));
+        all.iter().for_each(|s| drop(senses.take(*s, Ok(Answer::Sensed(BTreeMap::new())), false, &settings, 11.0)));
+        let mut short = settings.clone();
+        short.tuning.window = std::time::Duration::from_secs(15);
+        assert!((senses.next(&short) - 25.0).abs() < 1e-9 && (senses.next(&settings) - 310.0).abs() < 1e-9);
+        assert!(senses.due(&short, 24.0).is_empty());
+        assert_eq!(senses.due(&short, 25.0), all);
     }
 
     #[test]
