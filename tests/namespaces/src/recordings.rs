@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// One way to use a machine, or not to.
+#[derive(Debug, Clone)]
 pub struct Way<'a> {
     /// Whose; nobody's in particular for a container.
     pub uid: Option<u32>,
-    /// What it is called: its user, if it has one.
+    /// What it is called.
     pub name: &'a str,
     /// The source that must be named; nothing when it is no use.
     pub source: &'a str,
@@ -16,38 +18,37 @@ pub struct Way<'a> {
     pub used: Vec<(f64, f64)>,
 }
 
-/// Writes the cuts into the directory that `DSVM_IDLE_RECORDINGS` names, if somebody wants them. Before `unused` nobody was there but the system's own programs.
-pub fn keep(recording: &str, others: &str, ways: &[Way<'_>], unused: f64) {
+/// Writes what is of one way and within `span` into the directory that `DSVM_IDLE_RECORDINGS` names, if somebody wants it.
+///
+/// # Panics
+/// If it is no recording, or cannot be written.
+pub fn keep(recording: &str, others: &str, way: &Way<'_>, span: &Range<f64>) {
     let Some(directory) = std::env::var_os("DSVM_IDLE_RECORDINGS").map(PathBuf::from) else { return };
     std::fs::create_dir_all(&directory).expect("a directory");
-    let nobody = Way { uid: None, name: "agents", source: "", used: Vec::new() };
-    for way in ways.iter().chain([&nobody]) {
-        let span = |at: f64| (at < unused) == (way.name == "agents");
-        let name = if way.name.is_empty() { way.source } else { way.name };
-        let mut lines = recording.lines();
-        let mut text = lines.next().unwrap_or_default().to_owned() + "\n";
-        for line in lines {
-            let mut sample: Value = serde_json::from_str(line).expect("a sample");
-            if span(sample["at"].as_f64().expect("a time")) {
-                alone(&mut sample, way);
-                let _ = writeln!(text, "{sample}");
-            }
+    let is_in = |of: &Value| span.contains(&of["at"].as_f64().expect("a time"));
+    let mut lines = recording.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned() + "\n";
+    for line in lines {
+        let mut sample: Value = serde_json::from_str(line).expect("a sample");
+        if is_in(&sample) {
+            alone(&mut sample, way);
+            let _ = writeln!(text, "{sample}");
         }
-        std::fs::write(directory.join(format!("{name}.jsonl")), text).expect("it can be written");
-        let mut text = format!("{}\n", json!({"uid": way.uid, "source": way.source, "used": way.used}));
-        for line in others.lines() {
-            let told: Value = serde_json::from_str(line).expect("JSON");
-            if span(told["at"].as_f64().expect("a time")) {
-                let uid = way.uid.map(|uid| uid.to_string()).unwrap_or_default();
-                let user = &told["users"][&uid];
-                let closing = told["closing"].as_array().is_some_and(|all| all.iter().any(|one| one == uid.as_str()));
-                let short = json!({"at": rounded(&told["at"]), "wall": rounded(&told["wall"]),
-                    "terminal": user["terminal"] == true, "connected": user["connected"] == true, "closing": closing});
-                let _ = writeln!(text, "{short}");
-            }
-        }
-        std::fs::write(directory.join(format!("{name}.others.jsonl")), text).expect("it can be written");
     }
+    std::fs::write(directory.join(format!("{}.jsonl", way.name)), text).expect("it can be written");
+    let mut text = format!("{}\n", json!({"uid": way.uid, "source": way.source, "used": way.used}));
+    for line in others.lines() {
+        let told: Value = serde_json::from_str(line).expect("JSON");
+        if is_in(&told) {
+            let uid = way.uid.map(|uid| uid.to_string()).unwrap_or_default();
+            let user = &told["users"][&uid];
+            let closing = told["closing"].as_array().is_some_and(|all| all.iter().any(|one| one == uid.as_str()));
+            let short = json!({"at": rounded(&told["at"]), "wall": rounded(&told["wall"]),
+                "terminal": user["terminal"] == true, "connected": user["connected"] == true, "closing": closing});
+            let _ = writeln!(text, "{short}");
+        }
+    }
+    std::fs::write(directory.join(format!("{}.others.jsonl", way.name)), text).expect("it can be written");
 }
 
 /// A sample as if nobody else had been there.
