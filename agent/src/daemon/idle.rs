@@ -181,6 +181,9 @@ impl Idle {
         let now = now.as_secs_f64();
         self.kept.keeps.refresh(now, |pid| process::started(&self.observer.roots.proc, pid));
         self.glimpse(people, now);
+        // The settings may have become shorter since the last look.
+        self.due.0 = self.due.0.min(now + settings.tuning.sample.as_secs_f64());
+        self.due.1 = self.due.1.min(now + settings.tuning.window.as_secs_f64());
         // What is due soon is done when the agent is awake anyway.
         if now + SLACK.min(settings.tuning.sample.as_secs_f64() / 4.0) >= self.due.0 {
             self.observe(settings, people, now);

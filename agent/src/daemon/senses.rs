@@ -42,10 +42,13 @@ impl Senses {
         turns.filter(|t| t.worker.is_none()).map(|t| t.due).fold(f64::INFINITY, f64::min)
     }
 
-    /// How it is with one look. A tab that was left open is how people come back who touch no terminal: while the VM is
+    /// How it is with one look by the settings in force. A tab that was left open is how people come back who touch no terminal: while the VM is
     /// free to go, Jupyter is looked at with every sample.
     fn turn(&self, sense: Sense, settings: &Settings) -> Turn {
         let mut turn = self.turns.get(&sense).copied().unwrap_or_default();
+        // A window that was longer when the last one began ends with the one in force.
+        let window = settings.tuning.window.as_secs_f64();
+        turn.due = turn.began.map_or(turn.due, |began| turn.due.min(began + window));
         if self.watched && sense == Sense::Jupyter {
             let soon = turn.began.map(|at| at + settings.tuning.sample.as_secs_f64());
             turn.due = soon.map_or(turn.due, |soon| turn.due.min(soon));
@@ -143,6 +146,19 @@ mod tests {
         assert_eq!(taken.keys().copied().collect::<Vec<_>>(), [Source::Inhibitor], "not what it has no business with");
         assert!(!senses.due(&settings, 309.0).contains(&Sense::Inhibitors));
         assert_eq!(senses.due(&settings, 310.0), [Sense::Inhibitors]);
+    }
+
+    #[test]
+    fn a_shorter_window_is_in_force_at_once() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        let all = senses.due(&settings, 10.0);
+        all.iter().for_each(|s| senses.started(1, *s, &settings, 10.0));
+        all.iter().for_each(|s| drop(senses.take(*s, Ok(Answer::Sensed(BTreeMap::new())), false, &settings, 11.0)));
+        let mut short = settings.clone();
+        short.tuning.window = std::time::Duration::from_secs(15);
+        assert!((senses.next(&short) - 25.0).abs() < 1e-9 && (senses.next(&settings) - 310.0).abs() < 1e-9);
+        assert!(senses.due(&short, 24.0).is_empty());
+        assert_eq!(senses.due(&short, 25.0), all);
     }
 
     #[test]

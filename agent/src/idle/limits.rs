@@ -19,6 +19,12 @@ pub const PROGRAM: f64 = 12.0 * 3600.0;
 /// An SSH connection younger than that proves nothing, in seconds: a health probe, a refused log-in.
 pub const YOUNG_CONNECTION: f64 = 60.0;
 
+/// The age from which on a connection proves something: with a shorter window, that. Where the quiet time is a minute, too,
+/// a copy that began with it would be seen too late.
+pub fn young_connection(tuning: &Tuning) -> f64 {
+    YOUNG_CONNECTION.min(tuning.window.as_secs_f64())
+}
+
 /// How what was seen becomes busy or quiet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rule {
@@ -168,6 +174,13 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_young_for_no_longer_than_a_window() {
+        let window = |s| Tuning { window: std::time::Duration::from_secs(s), ..Tuning::default() };
+        assert!((young_connection(&window(15)) - 15.0).abs() < 1e-9);
+        assert!((young_connection(&window(300)) - YOUNG_CONNECTION).abs() < 1e-9);
+    }
 
     #[test]
     fn every_source_has_one_line_in_the_order_of_telling() {

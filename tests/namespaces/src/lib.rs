@@ -13,6 +13,8 @@
 //! vm.as_user("ada", "echo '{}' >~/notebooks/remote/a.ipynb").ok();
 //! ```
 
+pub mod recordings;
+
 mod agent;
 mod directory_service;
 mod program;

@@ -104,3 +104,17 @@ fn samples_are_there_for_whoever_asked() {
     assert_eq!(samples.len(), 1);
     assert!(idle.samples(samples[0].at, now()).is_empty());
 }
+
+#[test]
+fn shorter_times_are_in_force_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut idle = Idle::restore(dir.path(), "b");
+    let mut settings = Settings::default();
+    idle.pass(&settings, &people(), &|_| None, now());
+    let at = now().as_secs_f64();
+    assert!(idle.due.0 > at + 20.0 && idle.due.1 > at + 200.0);
+    (settings.tuning.sample, settings.tuning.window) = (Duration::from_secs(5), Duration::from_secs(15));
+    idle.pass(&settings, &people(), &|_| None, now());
+    let at = now().as_secs_f64();
+    assert!(idle.due.0 <= at + 5.0 && idle.due.1 <= at + 15.0);
+}

@@ -8,7 +8,6 @@
 
 use super::Roots;
 use super::process::{self, Process, TICKS};
-use crate::idle::limits::YOUNG_CONNECTION;
 use crate::idle::model::{Counter, Level, Seen, Source};
 use crate::sys::sockets::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,13 +31,13 @@ struct Holder {
     sockets: BTreeSet<u32>,
 }
 
-/// Looks. `now` is the boot-time clock.
+/// Looks. `now` is the boot-time clock; with a connection that is younger than `young` seconds, nothing is said of it.
 pub fn look(
     roots: &Roots,
     counts: &dyn Fn(u32) -> bool,
     launcher: Option<i32>,
     traffic: std::io::Result<Vec<Connection>>,
-    now: f64,
+    (now, young): (f64, f64),
 ) -> BTreeMap<Source, Seen> {
     let people = super::People { is_human: counts, launcher };
     match (traffic, process::all(&roots.proc, &people)) {
@@ -49,7 +48,11 @@ pub fn look(
             let (remote, program, kernels) = match holders {
                 Ok(holders) => {
                     names = holders.iter().flat_map(|h| h.sockets.iter().map(|inode| (*inode, said(h)))).collect();
-                    (remote(&holders, &connections, now), waiting(&holders, &connections, now), kernels(&holders))
+                    (
+                        remote(&holders, &connections, (now, young)),
+                        waiting(&holders, &connections, now),
+                        kernels(&holders),
+                    )
                 }
                 // Whose connections they are cannot be told then: that is not the same as that there are none.
                 Err(e) => {
@@ -108,11 +111,11 @@ fn is_remote(holder: &Holder) -> bool {
     matches!(holder.process.name.as_str(), "sshd" | "sshd-session") && holder.line.contains("@notty")
 }
 
-fn remote(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
+fn remote(holders: &[Holder], connections: &[Connection], (now, young): (f64, f64)) -> Seen {
     let mut counters = Vec::new();
     for holder in holders.iter().filter(|h| is_remote(h)) {
         let age = now - holder.process.started as f64 / TICKS;
-        let own = connections.iter().filter(|c| age >= YOUNG_CONNECTION && holder.sockets.contains(&c.inode));
+        let own = connections.iter().filter(|c| age >= young && holder.sockets.contains(&c.inode));
         counters.extend(own.filter_map(|c| counter(c, holder.process.uid)));
     }
     Seen::Counters(counters)
@@ -202,7 +205,7 @@ mod tests {
             of("sshd", "sshd: ada@notty", 0, false, 95_000, &[3]),
             of("python3", "python3 sshd: ada@notty", 0, false, 0, &[2]),
         ];
-        let Seen::Counters(counters) = remote(&holders, &connections, 1000.0) else { panic!() };
+        let Seen::Counters(counters) = remote(&holders, &connections, (1000.0, 60.0)) else { panic!() };
         let told: Vec<_> = counters.iter().map(|c| (c.who, c.value)).collect();
         assert_eq!(told, [(Some(1001), 700.0)]);
     }
@@ -263,7 +266,8 @@ mod tests {
             &std::fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&listener))).unwrap(),
         );
         assert!(found.sockets.contains(&u32::try_from(inode).unwrap()) && !found.line.is_empty());
-        let gone = look(&Roots { proc: "/nonexistent".into(), ..Roots::default() }, &|_| true, None, Ok(vec![]), 1.0);
+        let gone =
+            look(&Roots { proc: "/nonexistent".into(), ..Roots::default() }, &|_| true, None, Ok(vec![]), (1.0, 60.0));
         assert!(gone.len() == 4 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
     }
 
@@ -275,7 +279,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("1")).unwrap();
         std::fs::create_dir(dir.path().join("10")).unwrap();
         std::fs::write(dir.path().join("10/stat"), stat).unwrap();
-        let seen = || look(&roots, &|_| true, None, Ok(vec![connection(1, "10.0.0.9", 1001, 5)]), 50.0);
+        let seen = || look(&roots, &|_| true, None, Ok(vec![connection(1, "10.0.0.9", 1001, 5)]), (50.0, 60.0));
         let ended = seen();
         assert_eq!(ended[&Source::Remote], Seen::Counters(vec![]));
         assert_eq!(ended[&Source::Program], Seen::Levels(vec![]));

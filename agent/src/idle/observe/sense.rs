@@ -3,6 +3,7 @@
 
 use super::{Roots, due, gpu, inhibitors, jupyter, programs, unsaved};
 use crate::config::settings::Idle as Settings;
+use crate::idle::limits;
 use crate::idle::model::{Seen, Source};
 use crate::sys::{clock, mountinfo, sockets};
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,8 @@ pub fn look(sense: Sense, settings: &Settings, humans: &Humans) -> BTreeMap<Sour
             // The agent's other workers work in users' names, and are nobody.
             let launcher = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
             let now = clock::boottime().as_secs_f64();
-            let mut seen = programs::look(&roots, &counts, launcher, sockets::traffic(), now);
+            let young = limits::young_connection(&settings.tuning);
+            let mut seen = programs::look(&roots, &counts, launcher, sockets::traffic(), (now, young));
             seen.insert(Source::Due, due::look(&roots, &counts));
             seen
         }

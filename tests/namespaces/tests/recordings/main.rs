@@ -2,9 +2,7 @@
 //! the only one. They are judged again, and beside them the rules of others, wherever the library's tests run
 //! (`agent/src/idle/decide/situations/recorded`).
 
-mod cut;
-
-use cut::Way;
+use namespaces::recordings::{self, Way};
 use namespaces::{Agent, Process, SOON, Sandbox, wait_for};
 
 use serde_json::{Value, json};
@@ -132,5 +130,11 @@ fn ways_to_use_a_machine_are_recorded() {
             Way { uid: Some(uid), name, source, used }
         })
         .collect();
-    cut::keep(&vm.read("/run/recording"), &others, &ways, unused);
+    let recording = vm.read("/run/recording");
+    for way in &ways {
+        recordings::keep(&recording, &others, way, &(unused..f64::INFINITY));
+    }
+    // Before that nobody was there but the system's own programs.
+    let nobody = Way { uid: None, name: "agents", source: "", used: Vec::new() };
+    recordings::keep(&recording, &others, &nobody, &(0.0..unused));
 }
