@@ -59,7 +59,8 @@ fn alone(sample: &mut Value, way: &Way<'_>) {
         if let Some(counters) = what.get_mut("counters").and_then(Value::as_array_mut) {
             // What all users used together has others' in it; so has every container but in the way that is about one.
             let wholes: Vec<Value> = counters.iter().map(|c| c["within"].clone()).filter(Value::is_string).collect();
-            counters.retain(|c| c["who"] == uid && (is_container == (source == "container")) && !wholes.contains(&c["id"]));
+            counters
+                .retain(|c| c["who"] == uid && (is_container == (source == "container")) && !wholes.contains(&c["id"]));
             for counter in counters {
                 counter.as_object_mut().expect("a counter").remove("within");
                 counter["value"] = rounded(&counter["value"]);
