@@ -7,15 +7,15 @@ use vm::{Scenario, Service, together, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
 
-/// Each name, and the directory that is documented for it (`agent/src/workspace/names.rs`).
-const NAMES: [(&str, &str); 37] = [
+/// Each name, and the directory that is documented for it (`agent/src/workspace/names.rs`). None that begins with a space:
+/// glibc leaves spaces out that a line of passwd(5) begins with, so nobody can be asked for by such a name.
+const NAMES: [(&str, &str); 36] = [
     // Alice in small letters is there, too.
     ("Alice", "%41lice"),
     ("ALICE", "%41%4C%49%43%45"),
     ("alice.", "alice%2E"),
     ("alice..", "alice.%2E"),
     ("alice ", "alice%20"),
-    (" alice", "%20alice"),
     ("%41lice", "%2541lice"),
     ("con", "%63on"),
     ("Con", "%43on"),
