@@ -42,8 +42,8 @@ impl Senses {
         turns.filter(|t| t.worker.is_none()).map(|t| t.due).fold(f64::INFINITY, f64::min)
     }
 
-    /// How it is with one look by the settings in force. A tab that was left open is how people come back who touch no terminal: while the VM is
-    /// free to go, Jupyter is looked at with every sample.
+    /// How it is with one look by the settings in force. A tab that was left open is how people come back who touch no
+    /// terminal: while the VM is free to go, Jupyter is looked at with every sample.
     fn turn(&self, sense: Sense, settings: &Settings) -> Turn {
         let mut turn = self.turns.get(&sense).copied().unwrap_or_default();
         // A window that was longer when the last one began ends with the one in force.

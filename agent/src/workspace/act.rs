@@ -255,10 +255,15 @@ fn hand_over(own: &OwnedFd, wanted: &Wanted) -> Result<(), Errno> {
 /// Closes a user's own directory to everybody else: one that came from elsewhere, or that was opened on another VM, would
 /// be shown to all here. What is for several is for `[[shared]]`.
 fn close(parent: &OwnedFd, name: &std::ffi::OsStr, wanted: &Wanted) -> Result<(), Errno> {
+    let is_closed = |stat: &rustix::fs::Stat| stat.st_uid != wanted.uid || stat.st_mode & 0o077 == 0;
+    // Most are, and a root that is nobody to the server may look at one, and not open it.
+    if is_closed(&rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?) {
+        return Ok(());
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let own = rustix::fs::openat(parent, name, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&own)?;
-    if stat.st_uid != wanted.uid || stat.st_mode & 0o077 == 0 {
+    if is_closed(&stat) {
         return Ok(());
     }
     rustix::fs::fchmod(&own, Mode::from_raw_mode(stat.st_mode & 0o7700))

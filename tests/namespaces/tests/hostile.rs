@@ -202,6 +202,44 @@ fn nobody_gets_anothers_directory_whatever_a_worker_is_asked_for() {
     assert!(answer.contains("Right"), "{answer}");
     assert_eq!(ask(&attach("ada", ada)).trim(), r#""Done""#);
     assert!(vm.is_mounted("notebooks/ada"));
+
+    // Nor is everybody's shown to everybody, or the guard in force taken for an old one.
+    let refused = format!("\"errno\":{}", libc::EINVAL);
+    let answer = ask(r#"{"ShowAll":{"address":null}}"#);
+    assert!(answer.contains(&refused), "{answer}");
+    vm.sh("umount /srv/data/notebooks/ada").ok();
+    for at in ["/srv/data", "/srv/../srv/data", "/run/../srv/data"] {
+        let answer = ask(&format!(r#"{{"TakeDown":{{"at":"{at}"}}}}"#));
+        assert!(answer.contains(&refused), "{at}: {answer}");
+    }
+    assert!(vm.sh("findmnt --noheadings --output SOURCE /srv/data").out.contains("dsvm-agent-guard"));
+}
+
+#[test]
+fn an_nfs_server_is_mounted_only_where_its_name_leads() {
+    let Some(vm) = machine("") else { return };
+    let own = vm.sh("id -u dsvm-agent").ok().trim().parse::<u32>().expect("a number");
+    vm.write("/etc/hosts", "127.0.0.1 localhost\n10.9.0.1 files.contoso.com\n");
+    let config = "[share]\nsource = \"files.contoso.com:/contosods/dsvmshare\"\nmount_point = \"/data/share\"\n";
+    vm.write("/run/nfs.toml", config);
+    let ask = |job: &str| {
+        vm.sh(&format!("echo '[{job},[{own},{own}]]' | dsvm-agent worker --config /run/nfs.toml")).ok().to_owned()
+    };
+    let uid = vm.sh("id -u ada").ok().trim().parse::<u32>().expect("a number");
+    let wanted = format!(r#"{{"directory":"notebooks/ada","uid":{uid},"gid":{uid}}}"#);
+    let lie = "does not lead to 127.0.0.1";
+    for (address, is_refused) in [("127.0.0.1", true), ("10.9.0.1", false)] {
+        for job in [
+            format!(r#"{{"MountRoot":{{"address":"{address}"}}}}"#),
+            format!(r#"{{"Trial":{{"address":"{address}"}}}}"#),
+            format!(r#"{{"Attach":{{"wanted":{wanted},"address":"{address}"}}}}"#),
+        ] {
+            // What else is wrong with the right one: there is no such server, or no NFS in this kernel.
+            let answer = ask(&job);
+            assert_eq!(answer.contains(lie), is_refused, "{job}: {answer}");
+            assert!(answer.contains("Failed"), "{job}: {answer}");
+        }
+    }
 }
 
 #[test]

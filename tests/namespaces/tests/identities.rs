@@ -275,7 +275,7 @@ fn a_directory_that_came_open_to_all_is_closed_before_it_is_shown() {
     wait_for("ada has her notebooks", SOON, || {
         vm.as_user("ada", "cat ~/notebooks/remote/diary").out.contains("secret")
     });
-    let tried = vm.as_user("eve", "cat ~ada/notebooks/remote/diary /data/share/notebooks/ada/diary; true").out;
+    let tried = vm.as_user("eve", "cat ~ada/notebooks/remote/diary /srv/data/notebooks/ada/diary; true").out;
     assert!(!tried.contains("secret"), "{tried}");
     assert_eq!(vm.sh(&format!("stat -c %a {SHARE}/notebooks/ada")).ok().trim(), "2700");
     // Only that directory: what is in it is hers as she left it.

@@ -143,6 +143,9 @@ fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
     server.own_disk(64);
     guest.configure_smb();
     guest.wait_ready();
+    // His is mounted first.
+    guest.stay_logged_in("bob");
+    wait_for("bob's is mounted", LATE, || guest.ssh("findmnt /datamnt/dsvmshare/notebooks/bob").success());
     guest.stay_logged_in("alice");
     let watched = Watched::start(&guest, false);
     let mut faults = Faults::new(&server, &guest, &watched);
@@ -167,7 +170,9 @@ fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
         s.drop_sessions();
     };
     faults.fault("key regenerated", &["share.key-refused"], changed, |_, _| key_file(KEY2));
-    // The next key is made known before the present one goes, and nobody notices.
+    // The next key is made known before the present one goes, and nobody notices: neither when a user has something of
+    // theirs over their own, as FUSE lets everybody.
+    guest.sh("mount -t tmpfs theirs /datamnt/dsvmshare/notebooks/bob");
     let given = || guest.sh("sha256sum /run/dsvm-agent/share/keys");
     let old = given();
     key_file(&format!("{KEY2}\npassword2={KEY}"));
@@ -181,6 +186,7 @@ fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
     // The kernel tells the first call after a session was dropped that it was (EHOSTDOWN or EBADF), and no other.
     let now = watched.notes("saved").iter().filter(|(_, t)| t.starts_with("error")).count();
     assert!(now <= refused + 1, "{:?}", watched.notes("saved"));
+    guest.sh("umount /datamnt/dsvmshare/notebooks/bob");
     assert_eq!(options(), before, "the same mounts with the same options");
     faults.table("refusals");
     let errors = watched.finish(&server);

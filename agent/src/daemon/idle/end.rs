@@ -6,10 +6,6 @@ use crate::config::settings::Idle as Settings;
 use crate::idle::decide::is_fresh;
 use std::time::Duration;
 
-/// The looks are waited for no longer than this, in seconds. One that was under way is taken once more, and each of the
-/// two may take as long as asking everybody's Jupyter servers does; what is not back by then cannot be told.
-const PATIENCE: f64 = 90.0;
-
 /// A look at everything since an end was announced.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Check {
@@ -17,7 +13,7 @@ pub(super) struct Check {
     event: String,
     /// When this agent heard of it, by the boot-time clock in seconds.
     at: f64,
-    /// All looks are newer than that, or were waited for long enough.
+    /// All looks are newer than that. While one does not come back, nobody can tell: then the whole notice runs.
     done: bool,
 }
 
@@ -43,8 +39,7 @@ impl Idle {
     /// Notes whether everything was looked at.
     pub(super) fn settle_check(&mut self, settings: &Settings, now: f64) {
         let Some(check) = self.check.as_mut().filter(|check| !check.done) else { return };
-        let fresh = self.senses.are_fresh(settings, check.at) && is_fresh(&self.kept.memory, check.at);
-        check.done = fresh || now >= check.at + PATIENCE;
+        check.done = self.senses.are_fresh(settings, check.at) && is_fresh(&self.kept.memory, check.at);
         if !check.done {
             self.due.0 = self.due.0.min(now + 1.0);
         }
@@ -127,16 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn looks_are_waited_for_only_so_long() {
+    fn what_was_not_looked_at_again_is_never_told_to_be_unused() {
         let dir = tempfile::tempdir().unwrap();
         let mut idle = unused(dir.path());
         let now = boottime();
         idle.check(Some("e1"), now);
-        pass(&mut idle, now);
-        assert!(!idle.is_checked() && idle.next(now) <= Duration::from_secs(1));
-        idle.settle_check(&settings(), now.as_secs_f64() + PATIENCE - 1.0);
-        assert!(!idle.is_checked());
-        idle.settle_check(&settings(), now.as_secs_f64() + PATIENCE);
-        assert!(idle.is_checked());
+        for later in [0, 90, 900] {
+            let now = now + Duration::from_secs(later);
+            idle.settle_check(&settings(), now.as_secs_f64());
+            assert!(!idle.is_checked() && idle.next(now) <= Duration::from_secs(1), "{later}");
+        }
     }
 }
