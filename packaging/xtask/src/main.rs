@@ -44,6 +44,9 @@ enum Command {
         /// Only tests with this in their name, and those too that are run by hand because they last.
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// Also what lasts, or needs an older release: all scenarios but those of an hour. Before a release.
+        #[arg(long, conflicts_with = "only")]
+        long: bool,
     },
     /// Try what others write on everything that reads it, with inputs that libFuzzer makes up.
     Fuzz(fuzz::Options),
@@ -77,7 +80,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options).map_err(Box::from),
         Command::Bench(options) => bench::run(&options),
         Command::Size(options) => size::measure(&options).map_err(Box::from),
-        Command::Test { rings, only } => test::run(&rings, only.as_deref()),
+        Command::Test { rings, only, long } => test::run(&rings, only.as_deref(), long),
         Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
         Command::Template => template::write().map_err(Box::from),
         Command::Image { suite, force } => {

@@ -28,8 +28,8 @@ pub enum Ring {
 }
 
 /// Runs `rings`, or all of them in order, and stops at the first that fails. With `only`, of their tests those with that in
-/// their name.
-pub fn run(rings: &[Ring], only: Option<&str>) -> Result<(), Box<dyn Error>> {
+/// their name. With `long`, in guests those too that last.
+pub fn run(rings: &[Ring], only: Option<&str>, long: bool) -> Result<(), Box<dyn Error>> {
     if only.is_some() && rings.is_empty() {
         return Err("--only needs the ring that the test is in, such as vm".into());
     }
@@ -68,16 +68,20 @@ pub fn run(rings: &[Ring], only: Option<&str>) -> Result<(), Box<dyn Error>> {
             }
             Ring::Fuzz => fuzz::run(&fuzz::Options::default())?,
             Ring::Vm => {
-                // The older release has an older kernel, systemd and cloud-init.
                 image::build(vm::Suite::Trixie, false)?;
-                image::build(vm::Suite::Bookworm, false)?;
-                if only.is_some() {
-                    // One that is run by hand makes a package repository.
+                if only.is_some() || long {
+                    // The older release has an older kernel, systemd and cloud-init.
+                    image::build(vm::Suite::Bookworm, false)?;
+                    // One scenario makes a package repository.
                     host::packages(&["apt-utils", "gpg", "gpg-agent"])?;
                 }
                 let package = deb::build(Path::new("dist"))?;
                 deb::pack_again(&package)?;
-                nextest(&["--package", "vm"], Some(&package))?;
+                let mut arguments = vec!["--package", "vm"];
+                if long {
+                    arguments.extend(["--run-ignored", "all", "-E", "not test(/hour|ten_minutes|thousand/)"]);
+                }
+                nextest(&arguments, Some(&package))?;
             }
         }
         println!("{ring:?}: passed in {} s", start.elapsed().as_secs());

@@ -59,13 +59,19 @@ while True:
     time.sleep(0.2)
 "#;
 
-/// Compares a file of the writer's with what it must be; prints the first block that is not.
+/// Compares a file of the writer's with what it must be; prints the runs of blocks that are not, and what is there.
 const COMPARE: &str = r#"
 import sys
 path, count = sys.argv[1], int(sys.argv[2])
 data = open(path, "rb").read()
 bad = [i for i in range(count) if data[i * 4096:(i + 1) * 4096] != (f"{i:08d}" * 512).encode()]
-print(f"{len(bad)} of {count}" + (f", first {bad[0]}: {data[bad[0] * 4096:][:16]!r}" if bad else ""))
+runs = []
+for i in bad:
+    if runs and runs[-1][1] == i - 1:
+        runs[-1][1] = i
+    else:
+        runs.append([i, i])
+print(f"{len(bad)} of {count}" + "".join(f", {a} to {b}: {data[a * 4096:][:8]!r}" for a, b in runs[:20]))
 "#;
 
 /// What a fault was like, in seconds of the guest's clock.
@@ -175,14 +181,23 @@ impl<'a> Watched<'a> {
     /// Compares every byte that a writer noted with what the server has.
     #[track_caller]
     pub fn compare(&self, server: &FileServer, mode: &str) {
-        let count = self.notes(mode).iter().filter(|(_, text)| is_block(text)).count();
+        let notes = self.notes(mode);
+        let count = notes.iter().filter(|(_, text)| is_block(text)).count();
         server.put(COMPARE, "/tmp/compare.py", 0o644);
+        let mut compared = String::new();
         // What was closed without being flushed may still be on its way.
-        wait_for("every byte arrived", Duration::from_secs(30), || {
-            let compared = server.sh(&format!("python3 /tmp/compare.py /srv/share/notebooks/alice/{mode} {count}"));
-            println!("{mode}: blocks lost or wrong: {compared}");
+        let arrived = crate::wait::until(Duration::from_secs(30), || {
+            compared = server.sh(&format!("python3 /tmp/compare.py /srv/share/notebooks/alice/{mode} {count}"));
             compared.starts_with("0 of")
         });
+        println!("{mode}: blocks lost or wrong: {compared}");
+        if !arrived {
+            for (at, text) in notes.iter().filter(|(_, t)| !is_block(t) || t.ends_with("00")) {
+                println!("  {mode} {at} {text}");
+            }
+            println!("{}", self.guest.ssh("dmesg | tail -n 80; cat /tmp/record; journalctl -b -u dsvm-agent --no-pager -o short-monotonic | tail -n 120").stdout);
+        }
+        assert!(arrived, "{mode}: blocks lost or wrong: {compared}");
     }
 
     /// Ends the writers and compares every byte with what they noted. Returns what errors they met.
@@ -201,7 +216,12 @@ impl<'a> Watched<'a> {
             });
             let refused = self.notes(mode).into_iter().filter(|(_, text)| text.starts_with("error"));
             errors.extend(refused.map(|(at, text)| format!("{mode} {at} {text}")));
-            self.compare(server, mode);
+        }
+        println!("errors: {errors:?}");
+        for mode in ["saved", "open"] {
+            if !self.notes(mode).is_empty() {
+                self.compare(server, mode);
+            }
         }
         self.guest.sh("systemctl stop recorder; rm -f /tmp/stop");
         errors

@@ -10,6 +10,7 @@ use vm::{Guest, Scenario, Service, Suite, together, wait_for};
 const BAKED: &str = include_str!("../../../cloud-init/baked-key-file.yaml");
 
 #[test]
+#[ignore = "long: an image of the older release; run it when cloud-init or what is asked of Azure changes"]
 fn a_vm_of_a_scale_set_is_set_up_by_its_custom_data_and_protects_itself() {
     let scenario = Scenario::new("a_vm_of_a_scale_set_is_set_up_by_its_custom_data_and_protects_itself");
     let simulator = namespaces::built("azure", "azure");

@@ -106,6 +106,7 @@ fn a_dead_server_does_not_hold_up_shutdown() {
 }
 
 #[test]
+#[ignore = "long: two boots; run it when the unit, its order or the first pass changes"]
 fn a_dead_server_holds_up_neither_boot_nor_log_in_and_all_heals() {
     let scenario = Scenario::new("a_dead_server_holds_up_neither_boot_nor_log_in_and_all_heals");
     let (server, mut guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));

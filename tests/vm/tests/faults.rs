@@ -136,6 +136,7 @@ fn an_outage_costs_no_byte_and_heals_by_itself() {
 }
 
 #[test]
+#[ignore = "long: six faults; run it when keys, mounting or what is said of refusals changes"]
 fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
     use vm::server::{ACCOUNT, KEY, KEY2};
     let scenario = Scenario::new("a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken");

@@ -88,6 +88,7 @@ const CONFIGURED: &str =
     "[share]\nsource = \"/srv/share\"\nmount_point = \"/datamnt/dsvmshare\"\n[share.directory]\nlocal = true\n";
 
 #[test]
+#[ignore = "long: a guest of the older release; run it when the package changes"]
 fn what_an_administrator_changed_outlives_upgrade_removal_and_return() {
     let scenario = Scenario::new("what_an_administrator_changed_outlives_upgrade_removal_and_return");
     let guest = scenario.agent_vm_of(Suite::Bookworm, "vm1", Service::Running);

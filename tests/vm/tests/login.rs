@@ -146,6 +146,7 @@ pickle.dump(s.cookies, open(jar, "wb"))
 "#;
 
 #[test]
+#[ignore = "long: a hub is installed; run it when log-ins or what is shipped for JupyterHub change"]
 fn a_notebook_server_opens_in_the_notebooks_of_whoever_comes_with_a_cookie() {
     let scenario = Scenario::new("a_notebook_server_opens_in_the_notebooks_of_whoever_comes_with_a_cookie");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));

@@ -74,6 +74,7 @@ fn everybody_owns_their_directory_and_a_foreign_number_is_refused() {
 }
 
 #[test]
+#[ignore = "long: a boot and two outages; run it when mounting or NFS changes"]
 fn notebooks_outlive_a_missing_export_a_dead_server_and_a_boot_without_one() {
     let scenario = Scenario::new("notebooks_outlive_a_missing_export_a_dead_server_and_a_boot_without_one");
     let (server, mut guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
@@ -126,6 +127,7 @@ fn notebooks_outlive_a_missing_export_a_dead_server_and_a_boot_without_one() {
 }
 
 #[test]
+#[ignore = "long: run it when NFS or how directories are made changes"]
 fn where_root_is_nobody_users_make_their_directories_themselves() {
     let scenario = Scenario::new("where_root_is_nobody_users_make_their_directories_themselves");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));

@@ -93,6 +93,7 @@ fn a_group_works_in_one_directory_on_smb_and_nobody_else_enters() {
 }
 
 #[test]
+#[ignore = "long: as on SMB; run it when directories of groups or NFS change"]
 fn a_group_works_in_one_directory_on_nfs_and_nobody_else_enters() {
     let scenario = Scenario::new("a_group_works_in_one_directory_on_nfs_and_nobody_else_enters");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
@@ -109,6 +110,7 @@ fn a_group_works_in_one_directory_on_nfs_and_nobody_else_enters() {
 }
 
 #[test]
+#[ignore = "long: run it when isolation changes"]
 fn a_share_that_is_open_shows_everything_to_everybody_and_is_closed_again() {
     let scenario = Scenario::new("a_share_that_is_open_shows_everything_to_everybody_and_is_closed_again");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
