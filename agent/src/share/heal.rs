@@ -29,6 +29,8 @@ const TRY_AT_LEAST: Duration = Duration::from_secs(30);
 const GIVE_UP_ROOT: u32 = 3;
 /// Data sent so often without a sign of arrival is on a dead connection: some three seconds.
 pub const STALLED: u8 = 4;
+/// Who has given no sign of life for so long is not slow any more: every packet that arrives is acknowledged.
+const SILENT_FOR: Duration = Duration::from_secs(8);
 
 /// The steps of healing that a pass takes now.
 pub fn steps(share: &Share, memory: &Memory, busy: Busy, now: Duration) -> Vec<Step> {
@@ -117,7 +119,13 @@ pub fn cause(share: &Share, memory: &Memory) -> Option<(ShareState, Problem)> {
 }
 
 /// Which of the machine's connections are to be closed: of the kernel's own to `servers`, those whose data does not
-/// arrive, and those being opened to where the server is not any more; or `all`.
+/// arrive, and those being opened to where the server is not any more; or `all` of which nothing is heard.
+///
+/// None over which somebody is sending at this moment: Linux drops what cifs was about to write when sending it fails
+/// with another error than "try again" (`__smb_send_rqst` of fs/smb/client/transport.c makes that ECONNABORTED, and
+/// `netfs_write_subrequest_terminated` of fs/netfs/write_collect.c tries only EAGAIN again). Seen with Linux 6.12: holes of
+/// zeros, and an error only when the file is closed. Nothing is held up for long: a sender whose buffer stays full
+/// gives up by itself after 15 s, and the kernel then opens a new connection and sends all of it again.
 pub fn dead(
     connections: Vec<Connection>,
     servers: &BTreeSet<(IpAddr, u16)>,
@@ -127,7 +135,9 @@ pub fn dead(
     // The kernel's are root's. What users' programs have open themselves is theirs.
     let ours = |c: &Connection| c.uid == 0 && servers.contains(&(c.remote, c.port));
     let elsewhere = |c: &Connection| present.is_some_and(|p| p != c.remote);
-    let is_dead = |c: &Connection| if c.is_opening() { elsewhere(c) } else { all || c.stalls(STALLED / 2) };
+    let is_dead = |c: &Connection| {
+        if c.is_opening() { elsewhere(c) } else { c.rests(SILENT_FOR) && (all || c.stalls(STALLED / 2)) }
+    };
     connections.into_iter().filter(|c| ours(c) && is_dead(c)).collect()
 }
 
@@ -305,5 +315,17 @@ mod tests {
         let closed = |every| dead(all.clone(), &servers, Some(HERE), every);
         assert_eq!(closed(false), [all[1].clone(), all[5].clone()]);
         assert_eq!(closed(true), [all[0].clone(), all[1].clone(), all[5].clone()]);
+        let others = [
+            (Some(SILENT_FOR), Some(true)),
+            (Some(Duration::from_secs(4)), Some(false)),
+            (None, Some(false)),
+            (Some(SILENT_FOR), None),
+        ];
+        for (heard, full) in others {
+            let mut sending = vec![all[1].clone()];
+            (sending[0].heard, sending[0].full) = (heard, full);
+            assert_eq!(dead(sending.clone(), &servers, Some(HERE), true), [], "{heard:?} {full:?}");
+            assert_eq!(dead(sending, &servers, Some(HERE), false), [], "{heard:?} {full:?}");
+        }
     }
 }

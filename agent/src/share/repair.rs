@@ -43,7 +43,7 @@ pub fn stalled() -> u32 {
 pub fn heal(present: Option<IpAddr>, all: bool) -> Result<(), Failure> {
     let names = keyring::forget_names().map_err(said(Attempt::Heal));
     let mounts = mountinfo::read().map_err(|e| Failure::said(Attempt::Heal, e.to_string()))?;
-    let connections = sockets::connections().map_err(said(Attempt::Heal))?;
+    let connections = sockets::traffic().map_err(said(Attempt::Heal))?;
     let mut result = names;
     for connection in heal::dead(connections, &servers(&mounts), present, all) {
         match sockets::destroy(&connection) {

@@ -9,6 +9,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// `TCP_ESTABLISHED` of net/tcp_states.h.
 const ESTABLISHED: u8 = 1;
@@ -38,6 +39,12 @@ pub struct Connection {
     /// Bytes that the other side has acknowledged, and that came from it, since it was opened (`struct tcp_info` of
     /// linux/tcp.h, Linux 4.1); nothing when they were not asked for.
     pub moved: Option<u64>,
+    /// How long ago the other side gave its last sign of life (`tcpi_last_data_recv` and `tcpi_last_ack_recv` there);
+    /// nothing when it was not asked for.
+    pub heard: Option<Duration>,
+    /// Whether what waits to be sent or acknowledged fills its buffer (`sk_wmem_queued` and `sk_sndbuf`, sock_diag(7)):
+    /// then whoever sends more is held up in the middle of it; nothing when it was not asked for.
+    pub full: Option<bool>,
     /// What the kernel knows it by: `struct inet_diag_sockid`.
     id: [u8; 48],
 }
@@ -52,6 +59,12 @@ impl Connection {
     /// Whether it is still being opened.
     pub fn is_opening(&self) -> bool {
         self.state == SYN_SENT
+    }
+
+    /// Whether closing it takes nothing from anybody who sends over it at this moment: nothing was heard of the other side
+    /// for `time`, and its buffer has room. What is not known is not so.
+    pub fn rests(&self, time: Duration) -> bool {
+        self.heard.is_some_and(|heard| heard >= time) && self.full == Some(false)
     }
 
     /// Whether it is open to another machine.
@@ -75,7 +88,8 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn for_tests(state: u8, unanswered: u8, remote: IpAddr, uid: u32) -> Self {
         let (inode, moved) = (0, None);
-        Self { family: 2, state, unanswered, remote, port: 445, uid, inode, moved, id: [unanswered; 48] }
+        let (heard, full) = (Some(Duration::from_secs(60)), Some(false));
+        Self { family: 2, state, unanswered, remote, port: 445, uid, inode, moved, heard, full, id: [unanswered; 48] }
     }
 
     /// An open one that moved so many bytes, with a number of its own.
@@ -146,6 +160,7 @@ pub fn messages(mut bytes: &[u8]) -> Vec<Message> {
 }
 
 const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_SKMEMINFO: u16 = 7;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
 
@@ -162,7 +177,8 @@ fn connection(body: &[u8]) -> Option<Connection> {
     // The count means repetitions of data only while that timer (1) runs.
     let unanswered = if timer == 1 { retransmits } else { 0 };
     let (uid, inode) = (number(body, 64)?, number(body, 68)?);
-    Some(Connection { family, state, unanswered, remote, port, uid, inode, moved: moved(body.get(72..)?), id })
+    let More { moved, heard, full } = more(body.get(72..)?);
+    Some(Connection { family, state, unanswered, remote, port, uid, inode, moved, heard, full, id })
 }
 
 /// An address as it stands in `struct inet_diag_sockid`: 16 bytes, of which IPv4 takes the first four.
@@ -174,18 +190,36 @@ fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Bytes moved, from the attributes behind a message (rtnetlink(7)): acknowledged and received ones of `struct tcp_info`.
-fn moved(mut attributes: &[u8]) -> Option<u64> {
+/// What is told of a connection only when it is asked for.
+#[derive(Default)]
+struct More {
+    moved: Option<u64>,
+    heard: Option<Duration>,
+    full: Option<bool>,
+}
+
+/// From the attributes behind a message (rtnetlink(7)): `struct tcp_info` of linux/tcp.h, and the memory of a socket, which
+/// is an array of 32-bit numbers (linux/sock_diag.h).
+fn more(mut attributes: &[u8]) -> More {
+    let mut out = More::default();
     while let Some(head) = attributes.first_chunk::<4>() {
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-        let (body, kind) = (attributes.get(4..length)?, u16::from_ne_bytes([head[2], head[3]]));
-        if kind == INET_DIAG_INFO {
-            let long = |at: usize| body.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
-            return Some(long(120)?.saturating_add(long(128)?));
+        let Some(body) = attributes.get(4..length) else { break };
+        match u16::from_ne_bytes([head[2], head[3]]) {
+            INET_DIAG_INFO => {
+                let long = |at: usize| body.get(at..at + 8)?.try_into().ok().map(u64::from_ne_bytes);
+                out.moved =
+                    long(120).zip(long(128)).map(|(acknowledged, received)| acknowledged.saturating_add(received));
+                out.heard = number(body, 52).zip(number(body, 56)).map(|(d, a)| Duration::from_millis(d.min(a).into()));
+            }
+            INET_DIAG_SKMEMINFO => {
+                out.full = number(body, 12).zip(number(body, 20)).map(|(buffer, queued)| queued >= buffer);
+            }
+            _ => {}
         }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    None
+    out
 }
 
 fn open() -> io::Result<OwnedFd> {
@@ -204,12 +238,12 @@ pub fn connections() -> io::Result<Vec<Connection>> {
     list(0, OPEN)
 }
 
-/// The same, with the bytes that each has moved.
+/// The same, with the bytes that each has moved, what was heard of the other side, and whether its buffer is full.
 ///
 /// # Errors
 /// As of sock_diag(7).
 pub fn traffic() -> io::Result<Vec<Connection>> {
-    list(1 << (INET_DIAG_INFO - 1), OPEN)
+    list(1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1), OPEN)
 }
 
 /// All sockets that wait for connections, of this network namespace.
@@ -336,7 +370,25 @@ mod tests {
         assert!((5300..=5302).contains(&near.moved.unwrap()), "{near:?}");
         assert!(near.inode != 0 && near.cookie() != 0 && !near.leads_elsewhere());
         assert_eq!(seen.iter().filter(|c| c.cookie() == near.cookie()).count(), 1);
-        assert!(connections().unwrap().iter().all(|c| c.moved.is_none()));
+        assert!(near.heard.is_some_and(|h| h < Duration::from_secs(60)) && near.full == Some(false), "{near:?}");
+        assert!(connections().unwrap().iter().all(|c| c.moved.is_none() && c.full.is_none()));
+    }
+
+    #[test]
+    fn a_connection_with_a_full_buffer_does_not_rest() {
+        use std::io::Write;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut near = TcpStream::connect(address).unwrap();
+        // Nobody reads at the other end.
+        let _far = listener.accept().unwrap();
+        let seen = || traffic().unwrap().into_iter().find(|c| c.port == address.port()).unwrap();
+        assert!(seen().rests(Duration::ZERO) && !seen().rests(Duration::from_secs(600)), "{:?}", seen());
+        near.set_nonblocking(true).unwrap();
+        while near.write(&[0; 65536]).is_ok() {}
+        assert!(seen().full == Some(true) && !seen().rests(Duration::ZERO), "{:?}", seen());
+        let unknown = connections().unwrap().into_iter().find(|c| c.port == address.port()).unwrap();
+        assert!(!unknown.rests(Duration::ZERO));
     }
 
     #[test]
