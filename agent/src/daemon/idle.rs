@@ -60,6 +60,8 @@ pub struct Idle {
     /// The ids of ordinary users.
     pub range: RangeInclusive<u32>,
     observer: Observer,
+    /// How long it took last, in milliseconds.
+    sample_ms: f64,
     file: PathBuf,
     kept: Kept,
     decision: Option<Decision>,
@@ -92,6 +94,7 @@ impl Idle {
         Self {
             range: 1000..=60000,
             observer: Observer::default(),
+            sample_ms: 0.0,
             file,
             kept,
             decision: None,
@@ -258,11 +261,13 @@ impl Idle {
     }
 
     fn observe(&mut self, settings: &Settings, people: &People<'_>, now: f64) {
+        let began = std::time::Instant::now();
         let mut seen = self.observer.often(people, now);
         if now + SLACK >= self.due.1 {
             seen.extend(self.observer.seldom(people));
             self.due.1 = now + settings.tuning.window.as_secs_f64();
         }
+        self.sample_ms = (began.elapsed().as_secs_f64() * 10_000.0).round() / 10.0;
         if let Some(typing) = seen.get_mut(&Source::Typing) {
             self.with_arrivals(typing);
         }
@@ -434,6 +439,7 @@ impl Idle {
             after_s: settings.after.as_secs(),
             needed_s: decision.needed as u64,
             window_s: settings.tuning.window.as_secs(),
+            sample_ms: self.sample_ms,
             sources: sources.collect(),
             keeps: keeps.collect(),
             at_risk: at_risk.collect(),

@@ -224,6 +224,7 @@ pub(crate) fn idle() -> IdleView {
         after_s: 3600,
         needed_s: 3600,
         window_s: 300,
+        sample_ms: 4.2,
         sources: vec![cpu, typing],
         keeps: vec![KeepView {
             uid: Some(1001),

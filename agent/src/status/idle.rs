@@ -21,6 +21,9 @@ pub struct IdleView {
     pub needed_s: u64,
     /// What is averaged is averaged over this, in seconds.
     pub window_s: u64,
+    /// How long the last look at the VM's processes and terminals took, in milliseconds.
+    #[serde(default)]
+    pub sample_ms: f64,
     /// The evidence, most important first.
     pub sources: Vec<SourceView>,
     /// Who keeps it.

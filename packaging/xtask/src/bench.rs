@@ -32,6 +32,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     command.arg(format!("--idle={}", options.idle));
     command.arg(format!("--asks={}", options.asks));
     command.arg(format!("--people={}", options.people));
+    command.arg(format!("--archive={}", host::debian_archive()?));
     command.env("DSVM_AGENT_DEB", std::path::absolute(package)?);
     Ok(host::stream(command)?)
 }

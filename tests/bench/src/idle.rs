@@ -7,7 +7,7 @@ use std::time::Duration;
 use vm::Guest;
 
 /// What one look gave.
-type Sample = BTreeMap<String, f64>;
+pub type Sample = BTreeMap<String, f64>;
 
 /// Memory after `time` in which nobody does anything, against the service that keeps the list of who is logged in; and what
 /// was used in that time, against all else on the machine: other services wait so well that they use nothing at all.
@@ -39,7 +39,7 @@ pub fn measure(guest: &Guest, time: Duration) -> Vec<Row> {
 }
 
 /// Reads lines of `whose what value`.
-fn sample(text: &str) -> Sample {
+pub fn sample(text: &str) -> Sample {
     let pair = |line: &str| {
         let (name, value) = line.rsplit_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))

@@ -9,8 +9,10 @@ use vm::{Scenario, Service, together};
 
 mod answer;
 mod idle;
+mod peers;
 mod people;
 mod place;
+mod processes;
 mod size;
 mod start;
 mod table;
@@ -32,6 +34,9 @@ struct Options {
     /// How many people are there all at once.
     #[arg(long)]
     people: u32,
+    /// Where Debian's packages are.
+    #[arg(long)]
+    archive: String,
 }
 
 fn main() {
@@ -44,6 +49,10 @@ fn main() {
     rows.extend(size::measure(&guest));
     eprintln!("bench: doing nothing for {} …", humantime::format_duration(options.idle));
     rows.extend(idle::measure(&guest, options.idle));
+    eprintln!("bench: the same, beside others of its kind …");
+    rows.extend(peers::measure(&guest, &options.archive, options.idle));
+    eprintln!("bench: many processes …");
+    rows.extend(processes::measure(&guest));
     eprintln!("bench: asking, {} times each …", options.asks);
     rows.extend(answer::measure(&guest, options.asks));
     eprintln!("bench: notebooks over SMB and NFS, 1 ms each way …");

@@ -6,7 +6,7 @@ use vm::server::{ACCOUNT, HOST, KEY, SHARE};
 /// Where the scripts lie in the guest.
 pub const SCRIPTS: &str = "/usr/local/lib/bench";
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("start", include_str!("guest/start.sh")),
     ("shared-mount", include_str!("guest/shared-mount.sh")),
     ("user-mounts", include_str!("guest/user-mounts.sh")),
@@ -15,6 +15,8 @@ const FILES: [(&str, &str); 9] = [
     ("notebook", include_str!("guest/notebook.py")),
     ("login", include_str!("guest/login.py")),
     ("people", include_str!("guest/people.py")),
+    ("crowd", include_str!("guest/crowd.py")),
+    ("samples", include_str!("guest/samples.py")),
     ("mount-time", include_str!("guest/mount-time.sh")),
 ];
 

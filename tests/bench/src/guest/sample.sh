@@ -17,8 +17,8 @@ for unit in "$@"; do
         rollups+=("/proc/$process/smaps_rollup")
         tasks+=("/proc/$process/task"/*/status)
     done
-    awk -v whose="$unit" '$1 == "Pss:" { pss += $2 } $1 == "Rss:" { rss += $2 }
-        END { print whose " pss_kib " pss; print whose " rss_kib " rss }' "${rollups[@]}"
+    awk -v whose="$unit" '$1 == "Pss:" { pss += $2 } $1 == "Rss:" { rss += $2 } $1 ~ "^Private_(Clean|Dirty):" { uss += $2 }
+        END { print whose " pss_kib " pss; print whose " rss_kib " rss; print whose " uss_kib " uss }' "${rollups[@]}"
     awk -v whose="$unit" "$switches" "${tasks[@]}"
     awk -v whose="$unit" "$cpu" "/sys/fs/cgroup$group/cpu.stat"
 done
