@@ -55,6 +55,7 @@ fn start_directory(guest: &Guest) {
 }
 
 #[test]
+#[ignore = "long: a directory service is set up; run it when accounts or log-ins change"]
 fn people_of_a_directory_that_lists_nobody_are_served_from_their_first_log_in() {
     let scenario = Scenario::new("people_of_a_directory_that_lists_nobody_are_served_from_their_first_log_in");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));

@@ -26,6 +26,7 @@ fn assert_cause(guest: &Guest, name: &str, code: &str) {
 }
 
 #[test]
+#[ignore = "long: each fault in turn; run it when the doctor, or what is said of the share, changes"]
 fn each_fault_of_the_share_is_found() {
     let scenario = Scenario::new("each_fault_of_the_share_is_found");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
