@@ -54,6 +54,9 @@ pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) ->
     }
 }
 
+/// So long it is waited for the end of what was killed, in milliseconds.
+const END: u16 = 1000;
+
 /// The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
 pub(super) fn unblock(command: &mut Command) {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) is one.
@@ -75,10 +78,12 @@ pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> 
 /// # Errors
 /// As of [`ask`].
 pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
-    let (mut child, _pidfd) = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
+    let (mut child, pidfd) = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
     let answer = listen(&mut child, within);
-    // One that cannot be ended is left behind: it ends with this process's death, or when the server answers.
+    // One that cannot be ended is left behind: it ends with this process's death, or when the server answers. All others
+    // take a moment, on a busy machine a long one, and must not stay as what nobody waited for.
     let _ = child.kill();
+    let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], END);
     let _ = child.try_wait();
     serde_json::from_slice(&answer?).map_err(|_| "the helper process gave no answer".to_owned())
 }
@@ -139,5 +144,15 @@ mod tests {
         assert!(spawn(&job, (0, 0), Path::new("/nonexistent"), Stdio::null()).is_err());
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         assert_eq!(waitid(Id::All, flags), Err(nix::errno::Errno::ECHILD), "neither running nor waited for");
+    }
+
+    /// The same program, which closes its output before it ends: whoever listened is told before it can be waited for.
+    #[test]
+    fn one_that_was_asked_leaves_nothing_behind() {
+        for _ in 0..20 {
+            assert!(ask(&Job::KeepSettings, (0, 0), Path::new("/nonexistent")).is_err());
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+            assert_eq!(waitid(Id::All, flags), Err(nix::errno::Errno::ECHILD), "neither running nor waited for");
+        }
     }
 }
