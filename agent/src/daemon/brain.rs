@@ -1,11 +1,11 @@
 //! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
 
 use super::changes::Changes;
-use super::engine::{AT_ONCE, Decision, Engine, Facts};
+use super::engine::{Decision, Engine, Facts, Step};
 use super::idle::Idle;
 use super::listener::Listener;
 use super::login::{self, Waiters};
-use super::orders::{self, Kept, Orders};
+use super::orders::{self, Orders};
 use super::pool::Pool;
 use super::quiet::{self, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
@@ -24,7 +24,7 @@ use crate::worker::client::{Client, Event};
 use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
 use crate::workspace::observe;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -97,6 +97,8 @@ struct Brain {
     present: Option<(Duration, Option<BTreeSet<u32>>)>,
     /// What the last pass decided, and until when nothing but a probe becomes due.
     last: Option<(Decision, Duration)>,
+    /// Homes that the last pass had no room for.
+    ahead: VecDeque<Step>,
     /// Everything is to be looked at then.
     look_at: Option<Instant>,
     /// What was mounted when everything was looked at last.
@@ -132,6 +134,7 @@ mod configuration;
 mod drain;
 mod files;
 mod idle;
+mod jobs;
 mod look;
 mod network;
 mod people;
@@ -163,6 +166,7 @@ impl Brain {
             waiters: Waiters::default(),
             present: None,
             last: None,
+            ahead: VecDeque::new(),
             look_at: Some(Instant::now()),
             mounts: None,
             looked: Duration::ZERO,
@@ -265,9 +269,14 @@ impl Brain {
                 if let Job::Tell { .. } = &job {
                     return self.told_people(id, &result);
                 }
+                let well = result.is_ok() && !stuck;
                 self.engine.absorb(id, &job, result, stuck, boottime());
                 if matches!(job, Job::Survey { .. }) {
                     self.keep_files();
+                }
+                if matches!(job, Job::Link { .. }) {
+                    let pause = self.next_home(well);
+                    return self.look_after(pause);
                 }
                 if calm && self.engine.is_calm() {
                     if quiet {
@@ -437,46 +446,5 @@ impl Brain {
         let short = share.map(|s| short(s, mounts.as_deref().unwrap_or_default())).unwrap_or_default();
         let present = self.present.as_ref().and_then(|(_, p)| p.clone());
         Facts { now, mounts, present, range, points, keys, short }
-    }
-
-    fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
-        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
-            self.engine.kept = Kept::Yes;
-            self.start(Job::KeepSettings);
-        }
-        for step in &decision.steps {
-            if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
-                break;
-            }
-            let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
-            if !self.engine.has_room(&job) {
-                continue;
-            }
-            self.start(job);
-        }
-    }
-
-    /// Asks for a worker; whether that could be asked.
-    fn start(&mut self, job: Job) -> bool {
-        // A message is a sign of life.
-        self.told = Instant::now();
-        match self.client.start(job.clone()) {
-            Ok(id) => {
-                if matches!(job, Job::Accounts { .. }) {
-                    self.engine.users.changed = false;
-                }
-                if let Job::Link { directory, .. } = &job
-                    && let Some(record) = self.engine.users.of_mut(directory.as_ref())
-                {
-                    record.link_begun();
-                }
-                self.engine.under_way.insert(id, job);
-                true
-            }
-            Err(e) => {
-                tracing::warn!("no helper process could be asked for: {e}");
-                false
-            }
-        }
     }
 }

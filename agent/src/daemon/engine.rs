@@ -262,6 +262,12 @@ impl Engine {
         })
     }
 
+    /// Whether one more home may be seen to beside those under way. Stuck ones do not count.
+    pub fn has_room_for_homes(&self) -> bool {
+        let homes = |(id, j): &(&u64, &Job)| !self.stuck.contains_key(id) && matches!(j, Job::Link { .. });
+        self.under_way.iter().filter(homes).count() < HOMES
+    }
+
     /// Whether a worker for `job` may be asked for beside those under way. Stuck ones do not count.
     pub fn has_room(&self, job: &Job) -> bool {
         let count = |kind: fn(&Job) -> bool| {
@@ -273,7 +279,7 @@ impl Engine {
         };
         let target = job.target();
         let free = match job {
-            Job::Link { .. } => count(|j| matches!(j, Job::Link { .. })) < HOMES,
+            Job::Link { .. } => self.has_room_for_homes(),
             Job::Detach { .. } => count(|j| matches!(j, Job::Detach { .. })) < UNMOUNTS,
             Job::Survey { .. } => count(|j| matches!(j, Job::Survey { .. })) < SURVEYS,
             Job::LastTime { .. } => count(|j| matches!(j, Job::LastTime { .. })) < LAST_TIMES,

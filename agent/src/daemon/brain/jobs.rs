@@ -1,0 +1,80 @@
+//! What a pass wants is asked for: as much of it as there is room for, and homes that wait for their turn as others end.
+
+use super::super::engine::{AT_ONCE, Decision, Facts, Step};
+use super::super::orders::Kept;
+use super::Brain;
+use crate::worker::job::Job;
+use crate::workspace::model::Step as UserStep;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So many homes at most are kept for the time until the next pass.
+const AHEAD: usize = 256;
+/// So long nothing else is looked at while homes are seen to one after the other: with ten thousand of them a pass takes
+/// longer than a home.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Brain {
+    /// Starts what the pass decided, as far as there is room.
+    pub(super) fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
+        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+            self.engine.kept = Kept::Yes;
+            self.start(Job::KeepSettings);
+        }
+        self.ahead.clear();
+        for step in &decision.steps {
+            if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
+                break;
+            }
+            let link = matches!(step, Step::User(UserStep::Link { .. }));
+            if link && !self.engine.has_room_for_homes() {
+                if self.ahead.len() < AHEAD {
+                    self.ahead.push_back(step.clone());
+                }
+                continue;
+            }
+            let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
+            if !self.engine.has_room(&job) {
+                continue;
+            }
+            self.start(job);
+        }
+    }
+
+    /// Asks for a worker; whether that could be asked.
+    pub(super) fn start(&mut self, job: Job) -> bool {
+        // A message is a sign of life.
+        self.told = Instant::now();
+        match self.client.start(job.clone()) {
+            Ok(id) => {
+                if matches!(job, Job::Accounts { .. }) {
+                    self.engine.users.changed = false;
+                }
+                if let Job::Link { directory, .. } = &job
+                    && let Some(record) = self.engine.users.of_mut(directory.as_ref())
+                {
+                    record.link_begun();
+                }
+                self.engine.under_way.insert(id, job);
+                true
+            }
+            Err(e) => {
+                tracing::warn!("no helper process could be asked for: {e}");
+                false
+            }
+        }
+    }
+
+    /// A home was seen to, and `well`: the next one's turn comes, and everything else is looked at a little later. What
+    /// the helper finds is what counts: the last pass is a moment old.
+    pub(super) fn next_home(&mut self, well: bool) -> Duration {
+        while well && self.engine.has_room_for_homes() {
+            let Some(step) = self.ahead.pop_front() else { break };
+            let Some(job) = self.engine.job(&step, &self.idle.range, true) else { continue };
+            if self.engine.has_room(&job) {
+                self.start(job);
+            }
+        }
+        if self.ahead.is_empty() { Duration::ZERO } else { PAUSE }
+    }
+}
