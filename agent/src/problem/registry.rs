@@ -77,7 +77,7 @@ problems! {
         "Install the kernel's extra modules (linux-modules-extra-… on Ubuntu), or start a kernel that has it.";
     "share.kernel-too-old":
         "The kernel lacks a call that the agent needs.";
-        "Linux 5.12 or newer is needed, and systemd 249 or newer: an older one shuts the call off for services.";
+        "Linux 5.12 or newer is needed. Where it is that, the filter of the service shuts the call off: systemctl cat dsvm-agent";
     "share.option-refused":
         "The kernel refuses an option of the mount.";
         "Take it out of the options in the configuration: sudo dsvm-agent config show says where it stands.";

@@ -25,6 +25,8 @@ const STAGED: &[(&str, &str)] = &[
     ("packaging/nftables/README.md", "metadata-guard/README.md"),
     ("packaging/systemd/dsvm-agent.sysusers", "debian/dsvm-agent.sysusers"),
     ("packaging/systemd/dsvm-agent.tmpfiles", "debian/dsvm-agent.tmpfiles"),
+    ("packaging/systemd/dsvm-agent.generator", "systemd/dsvm-agent-generator"),
+    ("packaging/systemd/old-libseccomp.conf", "systemd/old-libseccomp.conf"),
     ("packaging/pam/dsvm-agent", "pam-configs/dsvm-agent"),
     ("packaging/profile/dsvm-agent.sh", "profile.d/dsvm-agent.sh"),
     ("packaging/jupyter/dsvm_agent_hub.py", "jupyter/dsvm_agent_hub.py"),
@@ -120,7 +122,7 @@ fn source_date_epoch() -> Result<String, Error> {
 /// Lays out the tree that debhelper packs. It is a copy, so that nothing is ever written beside the sources.
 fn stage(tree: &Path, program: &Path, version: &str, epoch: &str) -> Result<(), Error> {
     let debian = root().join("packaging/deb/debian");
-    for directory in ["debian/source", "jupyter", "metadata-guard", "pam-configs", "profile.d"] {
+    for directory in ["debian/source", "jupyter", "metadata-guard", "pam-configs", "profile.d", "systemd"] {
         let path = tree.join(directory);
         fs::create_dir_all(&path).map_err(|error| Error::File(path.clone(), error))?;
     }

@@ -15,6 +15,7 @@ use vm::{Suite, image};
 
 use crate::host::{self, Error, at};
 
+mod bullseye;
 mod recipe;
 
 /// How long an image stays in the cache after its last use.
@@ -22,10 +23,10 @@ const KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Reads a suite's name as it stands on the command line.
 pub fn suite(name: &str) -> Result<Suite, String> {
-    [Suite::Trixie, Suite::Bookworm]
+    [Suite::Trixie, Suite::Bookworm, Suite::Bullseye]
         .into_iter()
         .find(|suite| suite.name() == name)
-        .ok_or_else(|| "there are recipes for trixie and bookworm".to_owned())
+        .ok_or_else(|| "there are recipes for trixie, bookworm and bullseye".to_owned())
 }
 
 /// Builds the image of a suite unless the cache has it, and returns its directory.
@@ -53,7 +54,8 @@ pub fn build(suite: Suite, force: bool) -> Result<PathBuf, Error> {
 }
 
 fn key(suite: Suite) -> Key {
-    Key::new().with(suite.name()).with(recipe::TEXT).with(recipe::PROVISION)
+    let key = Key::new().with(suite.name()).with(recipe::TEXT).with(recipe::PROVISION);
+    if suite == Suite::Bullseye { key.with(bullseye::TEXT).with(bullseye::PROVISION) } else { key }
 }
 
 /// Makes `link` point to `name`, without a moment in which there is no link.
@@ -70,6 +72,10 @@ fn assemble(suite: Suite, directory: &Path) -> Result<(), Error> {
         host::packages(&["npm"])?;
     }
     let archive = host::debian_archive()?;
+    let mut sources = vec![format!("deb {archive} {suite} main")];
+    if suite == Suite::Bullseye {
+        sources.push(format!("deb {archive} {} main", bullseye::KERNEL_FROM));
+    }
     let work = directory.with_extension("new");
     clear(&work)?;
     at(&work, fs::create_dir(&work))?;
@@ -77,8 +83,8 @@ fn assemble(suite: Suite, directory: &Path) -> Result<(), Error> {
     let secret = work.join("control_key");
     host::run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "control", "-f"]).arg(&secret))?;
     thread::scope(|scope| {
-        let proxy = scope.spawn(|| host::timed("  npm packages", || proxy(&work)));
-        let system = host::timed("  root file system", || system(suite, &archive, &work));
+        let proxy = scope.spawn(|| host::timed("  npm packages", || proxy(suite, &work)));
+        let system = host::timed("  root file system", || system(suite, &sources, &work));
         let proxy = proxy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         system.and(proxy)
     })?;
@@ -90,19 +96,26 @@ fn assemble(suite: Suite, directory: &Path) -> Result<(), Error> {
 }
 
 /// The hub's proxy. It is plain JavaScript, so it can be fetched from outside while the system is being made.
-fn proxy(work: &Path) -> Result<(), Error> {
+fn proxy(suite: Suite, work: &Path) -> Result<(), Error> {
     let prefix = work.join("npm");
     at(&prefix, fs::create_dir(&prefix))?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(&prefix);
-    host::run(npm.args(recipe::NPM)).map(drop)
+    let packages = if suite == Suite::Bullseye { bullseye::NPM } else { recipe::NPM };
+    host::run(npm.args(packages)).map(drop)
 }
 
-fn system(suite: Suite, archive: &str, work: &Path) -> Result<(), Error> {
+fn system(suite: Suite, sources: &[String], work: &Path) -> Result<(), Error> {
+    let old = suite == Suite::Bullseye;
     let provision = work.join("provision.sh");
-    at(&provision, fs::write(&provision, recipe::PROVISION))?;
+    let (script, pypi) = if old {
+        // Both in one shell: where something fails in either, that is the end.
+        (format!("{}\n{}", recipe::PROVISION, bullseye::PROVISION), bullseye::PYPI)
+    } else {
+        (recipe::PROVISION.to_owned(), recipe::PYPI)
+    };
+    at(&provision, fs::write(&provision, script))?;
     let authorities = authorities()?;
-    let source = format!("deb {archive} {suite} main");
     // Each hook is a line of shell that finds the new root in "$1".
     let files = format!(
         r#"set -e; install -m 600 {key} "$1"/etc/ssh/control_keys; install {script} "$1"/provision.sh
@@ -114,16 +127,19 @@ fn system(suite: Suite, archive: &str, work: &Path) -> Result<(), Error> {
     let inside = format!(
         r#"chroot "$1" env -u SSL_CERT_DIR -u PIP_FIND_LINKS PIP_CERT=/authorities.pem SSL_CERT_FILE=/authorities.pem \
         REQUESTS_CA_BUNDLE=/authorities.pem PYPI="{}" sh /provision.sh"#,
-        recipe::PYPI.join(" ")
+        pypi.join(" ")
     );
     let clean = r#"rm "$1"/provision.sh "$1"/authorities.pem"#.to_owned();
 
     let mut make = host::as_root("mmdebstrap");
     make.args(["--mode=root", "--variant=minbase", "--dpkgopt=force-unsafe-io"]);
     make.arg(format!("--include={}", recipe::GUEST_PACKAGES.join(",")));
+    if old {
+        make.arg(format!("--setup-hook={}", bullseye::SETUP));
+    }
     make.args(recipe::LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
     make.args([files, inside, clean].map(|hook| format!("--customize-hook={hook}")));
-    host::run(make.arg(suite.name()).arg(work.join("root")).arg(source)).map(drop)
+    host::run(make.arg(suite.name()).arg(work.join("root")).args(sources)).map(drop)
 }
 
 fn disk(work: &Path) -> Result<(), Error> {

@@ -91,6 +91,7 @@ fn output(command: &mut Command) -> Result<(bool, String), Error> {
 mod tests {
     use super::*;
     use crate::deb::target;
+    use std::collections::{BTreeMap, BTreeSet};
 
     /// The systemd of Ubuntu 20.04, the oldest that the package is for. An older one ignores a directive that it does
     /// not know, with a warning: the unit would start with less protection, or be given up on.
@@ -154,12 +155,44 @@ mod tests {
     #[test]
     fn the_oldest_systemd_knows_every_directive() {
         let text = |unit: &str| fs::read_to_string(root().join("packaging/systemd").join(unit)).expect("the unit");
-        let units = text(UNIT) + &text(GUARD);
+        let units = text(UNIT) + &text(GUARD) + &text("old-libseccomp.conf");
         let settings = units.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
         for (directive, _) in settings {
             let since = SINCE.iter().find(|(name, _)| *name == directive).map(|(_, since)| *since);
             assert!(since.is_some_and(|since| since <= OLDEST), "{directive}: known since {since:?}");
         }
+    }
+
+    /// Where libseccomp is old, nothing is refused that the unit allows, and every set is of which the unit allows nothing.
+    #[test]
+    fn an_old_libseccomp_changes_only_what_it_has_no_name_for() {
+        let text = run(Command::new("systemd-analyze").args(["--no-pager", "syscall-filter"])).expect("sets of calls");
+        let mut sets = BTreeMap::<&str, Vec<&str>>::new();
+        let mut set = "";
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            match line.strip_prefix(' ') {
+                Some(member) => sets.entry(set).or_default().push(member.trim()),
+                None => set = line.trim(),
+            }
+        }
+        let filter = |name: &str| {
+            let unit = fs::read_to_string(root().join("packaging/systemd").join(name)).expect("a unit");
+            let lines = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
+            let words = lines.flat_map(|line| line.trim_start_matches('~').split(' ').map(str::to_owned));
+            words.flat_map(|word| members(&sets, &word)).collect::<BTreeSet<_>>()
+        };
+        let (allowed, refused) = (filter(UNIT), filter("old-libseccomp.conf"));
+        assert_eq!(allowed.intersection(&refused).collect::<Vec<_>>(), Vec::<&String>::new());
+        for name in sets.keys().filter(|name| !["", "@known", "@sandbox"].contains(name)) {
+            let members = members(&sets, name);
+            assert!(!members.is_disjoint(&allowed) || members.is_subset(&refused), "{name}: {members:?}");
+        }
+    }
+
+    /// The calls of a set, with those of the sets in it.
+    fn members(sets: &BTreeMap<&str, Vec<&str>>, name: &str) -> BTreeSet<String> {
+        let inside = sets.get(name).into_iter().flatten().flat_map(|member| members(sets, member));
+        if name.starts_with('@') { inside.collect() } else { BTreeSet::from([name.to_owned()]) }
     }
 
     /// `journalctl -x` has something to say of every kind of line, and knows no other.

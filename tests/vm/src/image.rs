@@ -13,6 +13,8 @@ pub enum Suite {
     Trixie,
     /// Debian 12: kernel 6.1, systemd 252. For what older targets do differently.
     Bookworm,
+    /// Debian 11 with its later kernel 6.1: systemd 247, glibc 2.31. The least that the package is for.
+    Bullseye,
 }
 
 impl Suite {
@@ -21,6 +23,7 @@ impl Suite {
         match self {
             Self::Trixie => "trixie",
             Self::Bookworm => "bookworm",
+            Self::Bullseye => "bullseye",
         }
     }
 

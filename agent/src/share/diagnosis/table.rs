@@ -151,7 +151,7 @@ faults! {
         "Choose another [share] mount_point, or remove what is there.";
     (GUARD, any, &[ENOSYS, EINVAL], &[]) => Refused "share.kernel-too-old":
         "This kernel lacks a mount call that the agent needs: {said}.";
-        "Linux 5.12 or newer is needed, and systemd 249 or newer: an older one shuts the call off for services.";
+        "Linux 5.12 or newer is needed. Where it is that, the filter of the service shuts the call off: systemctl cat dsvm-agent";
     (GUARD, any, &[EPERM], &[]) => Refused "share.mount-point":
         "{at} cannot be prepared: somebody else than root may write to it or to a directory above it.";
         "Give it and the directories above it to root, mode 0755. It is tried again by itself.";
@@ -203,7 +203,7 @@ faults! {
         "Take it out of the options in the configuration: sudo dsvm-agent config show";
     (MOUNT, any, &[ENOSYS], &[]) => Refused "share.kernel-too-old":
         "This kernel lacks a mount call that the agent needs: {said}.";
-        "Linux 5.12 or newer is needed, and systemd 249 or newer: an older one shuts the call off for services.";
+        "Linux 5.12 or newer is needed. Where it is that, the filter of the service shuts the call off: systemctl cat dsvm-agent";
     (MOUNT, any, &[ENOSPC, EDQUOT], &[]) => Mounted "share.full":
         "{source} is full, or its quota is reached: nothing can be saved.";
         "{enlarge}";
