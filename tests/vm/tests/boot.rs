@@ -125,7 +125,7 @@ fn a_dead_server_holds_up_neither_boot_nor_log_in_and_all_heals() {
         let from = moment(&guest, "dsvm-agent", "InactiveExitTimestamp");
         let to = moment(&guest, "dsvm-agent", "ActiveEnterTimestamp");
         println!("silent: {silent}; the agent held up boot for {:.1} s", to - from);
-        // systemd gives a start 30 s. The program's own limit is in its tests: emulated guests have no clock to trust.
+        // systemd gives a start 90 s. The program's own limit is in its tests: emulated guests have no clock to trust.
         assert_eq!(guest.sh("systemctl show --property NRestarts --value dsvm-agent"), "0");
         let refused = guest.log_in("alice", "echo lost >~/notebooks/remote/lost").fails();
         assert!(refused.contains("Read-only file system"), "{refused}");
