@@ -20,6 +20,9 @@ pub struct Options {
     /// How many people are there all at once.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
     people: u32,
+    /// Some of: start, size, idle, peers, processes, answers, work, people.
+    #[arg(long, value_name = "PARTS")]
+    only: Option<String>,
 }
 
 /// Builds the package and the image that guests start from, measures, and prints one table.
@@ -32,6 +35,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     command.arg(format!("--idle={}", options.idle));
     command.arg(format!("--asks={}", options.asks));
     command.arg(format!("--people={}", options.people));
+    command.args(options.only.iter().map(|parts| format!("--only={parts}")));
     command.arg(format!("--archive={}", host::debian_archive()?));
     command.env("DSVM_AGENT_DEB", std::path::absolute(package)?);
     Ok(host::stream(command)?)

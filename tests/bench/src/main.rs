@@ -3,7 +3,7 @@
 //! Figures of an emulated guest mean something only beside each other, so every row is a pair that was measured in turn,
 //! and its ratio. Nothing here fails because something was slow. `cargo xtask bench` builds what it takes and runs this.
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::time::Duration;
 use vm::{Scenario, Service, together};
 
@@ -17,6 +17,27 @@ mod size;
 mod start;
 mod table;
 mod work;
+
+/// A part of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// From start to ready.
+    Start,
+    /// On a disk.
+    Size,
+    /// Doing nothing.
+    Idle,
+    /// The same, beside others of its kind.
+    Peers,
+    /// With few and many processes.
+    Processes,
+    /// Being asked.
+    Answers,
+    /// Notebooks over SMB and NFS, 1 ms each way.
+    Work,
+    /// New users, log-ins, and many people at once.
+    People,
+}
 
 /// What is measured, and how long.
 #[derive(Debug, Parser)]
@@ -37,6 +58,9 @@ struct Options {
     /// Where Debian's packages are.
     #[arg(long)]
     archive: String,
+    /// These parts only, in this order.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
 }
 
 fn main() {
@@ -45,20 +69,23 @@ fn main() {
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Off));
     place::prepare(&guest);
     eprintln!("bench: starting the service, {} times each way …", options.starts);
-    let mut rows = start::measure(&guest, &server, options.starts);
-    rows.extend(size::measure(&guest));
-    eprintln!("bench: doing nothing for {} …", humantime::format_duration(options.idle));
-    rows.extend(idle::measure(&guest, options.idle));
-    eprintln!("bench: the same, beside others of its kind …");
-    rows.extend(peers::measure(&guest, &options.archive, options.idle));
-    eprintln!("bench: many processes …");
-    rows.extend(processes::measure(&guest));
-    eprintln!("bench: asking, {} times each …", options.asks);
-    rows.extend(answer::measure(&guest, options.asks));
-    eprintln!("bench: notebooks over SMB and NFS, 1 ms each way …");
-    rows.extend(work::measure(&guest, &server, options.starts));
-    eprintln!("bench: new users, log-ins, and {} people at once …", options.people);
-    rows.extend(people::measure(&guest, &server, options.people));
+    let mut rows = Vec::new();
+    for part in if options.only.is_empty() { Part::value_variants() } else { &options.only } {
+        eprintln!("bench: {part:?} …");
+        if matches!(part, Part::Idle | Part::Peers | Part::Processes | Part::Answers) {
+            place::serve(&guest);
+        }
+        rows.extend(match part {
+            Part::Start => start::measure(&guest, &server, options.starts),
+            Part::Size => size::measure(&guest),
+            Part::Idle => idle::measure(&guest, options.idle),
+            Part::Peers => peers::measure(&guest, &options.archive, options.idle),
+            Part::Processes => processes::measure(&guest),
+            Part::Answers => answer::measure(&guest, options.asks),
+            Part::Work => work::measure(&guest, &server, options.starts),
+            Part::People => people::measure(&guest, &server, options.people),
+        });
+    }
     println!("{}", place::describe(&guest));
     print!("{}", table::render(&rows));
 }

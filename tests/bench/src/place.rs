@@ -54,6 +54,12 @@ pub fn configure(guest: &Guest, mounts: Mounts) {
     guest.put(text, "/etc/dsvm-agent/agent.toml", 0o644);
 }
 
+/// The agent runs and is ready.
+pub fn serve(guest: &Guest) {
+    configure(guest, Mounts::OnPresence);
+    guest.sh("systemctl start dsvm-agent; dsvm-agent wait --timeout 90s");
+}
+
 /// What the figures were measured on, in a line.
 pub fn describe(guest: &Guest) -> String {
     let line = "printf 'Debian %s, Linux %s, systemd %s, %s processors (%s)' \"$(cat /etc/debian_version)\" \
