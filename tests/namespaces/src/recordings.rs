@@ -42,9 +42,11 @@ pub fn keep(recording: &str, others: &str, way: &Way<'_>, span: &Range<f64>) {
         if is_in(&told) {
             let uid = way.uid.map(|uid| uid.to_string()).unwrap_or_default();
             let user = &told["users"][&uid];
-            let closing = told["closing"].as_array().is_some_and(|all| all.iter().any(|one| one == uid.as_str()));
+            let is_among =
+                |list: &str| told[list].as_array().is_some_and(|all| all.iter().any(|one| one == uid.as_str()));
             let short = json!({"at": rounded(&told["at"]), "wall": rounded(&told["wall"]),
-                "terminal": user["terminal"] == true, "connected": user["connected"] == true, "closing": closing});
+                "terminal": user["terminal"] == true, "connected": user["connected"] == true,
+                "closing": is_among("closing"), "tab": is_among("tabs")});
             let _ = writeln!(text, "{short}");
         }
     }

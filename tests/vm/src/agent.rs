@@ -19,6 +19,14 @@ for user in alice bob carol; do
     echo $user:$user | chpasswd
 done";
 
+/// Whoever's program reads a module of Python first compiles it, but only root's keeps what comes of it. An emulated guest takes
+/// minutes for all that JupyterHub, its proxy, a server and a kernel consist of.
+const COMPILE: &str = "set -e
+cd /opt/jupyterhub/bin
+./python -c 'import jupyterhub.app, jupyterhub.singleuser.extension, jupyter_server.serverapp'
+./python -c 'import ipykernel.kernelapp, IPython'
+./configurable-http-proxy --version";
+
 const INSTALL: &str = "set -e
 apt-get install --yes --no-install-recommends --allow-downgrades /root/agent.deb
 rm /root/agent.deb";
@@ -54,10 +62,24 @@ pub fn package() -> PathBuf {
 
 /// The state from which [`crate::Scenario::agent_vm`] starts.
 pub(crate) fn state(image: Image, service: Service) -> State {
+    installed(people(image.clone()), service.name(), image, service)
+}
+
+/// The state from which [`crate::Scenario::hub_vm`] starts.
+pub(crate) fn state_for_hub(image: Image) -> State {
+    let compiled = Recipe::new("modules", image.clone()).on(people(image.clone())).input(COMPILE);
+    let compiled = compiled.state(|guest| drop(guest.ssh_within(COMPILE, Duration::from_secs(1800)).ok()));
+    installed(compiled, "agent-hub", image, Service::Running)
+}
+
+fn people(image: Image) -> State {
+    Recipe::new("people", image).input(PEOPLE).state(|guest| drop(guest.sh(PEOPLE)))
+}
+
+fn installed(on: State, name: &str, image: Image, service: Service) -> State {
     let package = package();
     let bytes = fs::read(&package).unwrap_or_else(|error| panic!("{}: {error}", package.display()));
-    let people = Recipe::new("people", image.clone()).input(PEOPLE).state(|guest| drop(guest.sh(PEOPLE)));
-    let recipe = Recipe::new(service.name(), image).on(people).input(INSTALL).input(&bytes);
+    let recipe = Recipe::new(name, image).on(on).input(INSTALL).input(&bytes);
     recipe.state(|guest| {
         guest.put(&bytes, "/root/agent.deb", 0o644);
         guest.sh(INSTALL);

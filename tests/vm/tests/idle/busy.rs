@@ -13,7 +13,7 @@ fn lasts(stage: &Stage, scene: &Scene, end: &str) {
 
 /// Nobody is logged in, and something of theirs is left.
 #[track_caller]
-fn is_gone(stage: &Stage, user: &str) {
+pub fn is_gone(stage: &Stage, user: &str) {
     let state = || stage.guest.ssh(&format!("loginctl show-user {user} --property=State --value")).stdout;
     vm::wait_for("they are logged out", SOON, || state().trim() == "closing");
 }

@@ -1,7 +1,9 @@
 """What is said of the VM, whenever it changes, and what the rules of others look at, every five seconds."""
 
+import glob
 import json
 import os
+import pwd
 import subprocess
 import time
 
@@ -20,6 +22,11 @@ def process(pid):
     with open(f"/proc/{pid}/status") as file:
         uid = next(int(line.split()[1]) for line in file if line.startswith("Uid:"))
     return text[text.index("(") + 1 : text.rindex(")")], int(rest[1]), int(rest[4]), uid
+
+
+def tabs():
+    """Users of whose notebooks a tab is open: whoever plays a browser says so."""
+    return [str(pwd.getpwnam(path.split("/")[3]).pw_uid) for path in glob.glob("/run/browsers/*/tab")]
 
 
 def users():
@@ -66,6 +73,7 @@ while True:
         due = now() + 5
         there = users()
         told = {"at": now(), "wall": time.time(), "users": there, "closing": [u for u in there if is_closing(u)]}
+        told["tabs"] = tabs()
         with open("/root/others", "a") as out:
             out.write(json.dumps(told) + "\n")
     time.sleep(0.3)

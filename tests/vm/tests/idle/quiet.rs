@@ -19,12 +19,6 @@ fn idle_at(stage: &Stage, said: &Value) -> Option<f64> {
     Some(stage.now() + ahead.parse::<f64>().ok()?)
 }
 
-/// When it became idle first, after `from`.
-fn became_idle(stage: &Stage, from: f64) -> f64 {
-    let said = stage.said_since(from);
-    said.iter().find(|(at, said)| *at > from && said.starts_with("idle")).map_or(f64::NAN, |(at, _)| *at)
-}
-
 /// Too soon to say, until the settings say otherwise.
 fn boot(stage: &Stage) {
     stage.configure("grace", "[idle]\nboot_grace = \"12h\"\n");
@@ -55,9 +49,9 @@ fn forgotten(stage: &Stage) {
     let there = stage.guest.sh("loginctl list-sessions --no-legend; ps -C python3 -o stat=,user=,args=");
     println!("{there}");
     assert!(there.contains("forgotten") && there.contains("act.py compute 0.6") && there.contains("act.py stop"));
-    let took = became_idle(stage, done) - done;
+    let took = stage.became_idle(done) - done;
     println!("idle {took:.1} s after the last of them");
-    assert!(took < QUIET + LATE && became_idle(stage, done) > stopped.began + QUIET, "{took} s");
+    assert!(took < QUIET + LATE && stage.became_idle(done) > stopped.began + QUIET, "{took} s");
     stage.keep(&agents, vec![]);
     stage.keep(&prompt, vec![(prompt.began, done)]);
     stage.keep(&stopped, vec![(stopped.began, done)]);
@@ -78,7 +72,7 @@ fn clock(stage: &Stage) {
     stage.guest.sh("pkill -f '^sleep 5$'");
     let last: f64 = stage.guest.sh("cat /run/last-key").parse().expect("a number");
     stage.wait_due();
-    let took = became_idle(stage, scene.began + 10.0) - last;
+    let took = stage.became_idle(scene.began + 10.0) - last;
     println!("idle {took:.1} s after the last key");
     assert!((QUIET - STEP..QUIET + LATE).contains(&took), "{took} s");
     stage.keep(&scene, vec![(scene.began, last)]);
@@ -102,7 +96,7 @@ fn death(stage: &Stage) {
     println!("to be idle at {after:.1}");
     assert!((after - before).abs() < 3.0, "{before} {after}");
     stage.wait_due();
-    let became = became_idle(stage, now);
+    let became = stage.became_idle(now);
     assert!((before - 3.0..before + LATE).contains(&became), "{before} {became}");
 }
 

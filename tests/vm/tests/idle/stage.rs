@@ -10,6 +10,8 @@ use vm::{Guest, Output, Scenario, Service, quoted, wait_for};
 pub const SOON: Duration = Duration::from_secs(90);
 /// Longer than the quiet time.
 pub const LONG: Duration = Duration::from_secs(240);
+/// Longer than anything takes that comes in the end.
+const PATIENT: Duration = Duration::from_secs(900);
 /// The quiet time, in seconds.
 pub const QUIET: f64 = 60.0;
 /// Longer than that, in seconds, with what a look may be late.
@@ -28,10 +30,12 @@ pub struct Stage {
     pub guest: Guest,
 }
 
-/// One situation: the user is called as it is.
+/// One situation.
 pub struct Scene {
     /// Its name.
     pub name: &'static str,
+    /// What its user is called: in most of them as it is.
+    who: &'static str,
     /// Whose; nobody's in particular for what the system does.
     pub uid: Option<u32>,
     source: &'static str,
@@ -42,8 +46,11 @@ pub struct Scene {
 impl Stage {
     /// A guest with the shortest windows, watched from now on.
     pub fn new(name: &str) -> Self {
-        let scenario = Scenario::new(name);
-        let guest = scenario.agent_vm("vm1", Service::Running);
+        Self::on(Scenario::new(name).agent_vm("vm1", Service::Running))
+    }
+
+    /// The same on a guest that is there.
+    pub fn on(guest: Guest) -> Self {
         guest.sh("mkdir -p /srv/share /etc/dsvm-agent/agent.d");
         guest.put(include_str!("../../../namespaces/tests/recordings/act.py"), "/usr/local/lib/act.py", 0o644);
         guest.put(include_str!("edit.py"), "/usr/local/lib/edit.py", 0o644);
@@ -82,6 +89,13 @@ impl Stage {
     /// The command that copies a file to somebody, at so many kbit/s.
     pub fn copy(&self, file: &str, user: &str, rate: u32) -> String {
         format!("scp -l {rate} {SSH} {file} {user}@{}:copy", self.guest.address())
+    }
+
+    /// Waits for what takes minutes where Python is emulated: for the success of a line that it tries now and then.
+    #[track_caller]
+    pub fn patiently(&self, line: &str) {
+        let tried = self.guest.ssh_within(&format!("until {line}; do sleep 2; done"), PATIENT);
+        assert!(tried.success(), "waited for this: {line}: {tried}");
     }
 
     /// The boot-time clock.
@@ -131,6 +145,12 @@ impl Stage {
         all
     }
 
+    /// When it became idle first, after `from`.
+    pub fn became_idle(&self, from: f64) -> f64 {
+        let said = self.said_since(from);
+        said.iter().find(|(at, said)| *at > from && said.starts_with("idle")).map_or(f64::NAN, |(at, _)| *at)
+    }
+
     /// Somebody of that name who has never been here; from now on it is recorded.
     pub fn begin(&self, name: &'static str, source: &'static str) -> Scene {
         self.guest.sh(&format!("useradd --create-home --shell /bin/bash {name}"));
@@ -138,12 +158,17 @@ impl Stage {
         self.record(name, Some(uid), source)
     }
 
+    /// Another situation of the user of one that is over; from now on it is recorded.
+    pub fn begin_again(&self, name: &'static str, before: &Scene, source: &'static str) -> Scene {
+        Scene { who: before.who, ..self.record(name, before.uid, source) }
+    }
+
     /// From now on it is recorded.
     pub fn record(&self, name: &'static str, uid: Option<u32>, source: &'static str) -> Scene {
         self.begin_for_good(&format!("record-{name}"), &format!("exec dsvm-agent idle record /root/{name}.jsonl"));
         let began = self.now();
         println!("{began:8.1}  {name} begins");
-        Scene { name, uid, source, began }
+        Scene { name, who: name, uid, source, began }
     }
 
     /// Waits until the situation is named, with its user, and with words that begin like these.
@@ -155,7 +180,7 @@ impl Stage {
         let row = row(&said).expect("it was there");
         println!("{:8.1}  {} of {}: {}", self.now(), row["name"], row["who"], row["what"]);
         let user = matches!(scene.uid, Some(uid) if uid != 0);
-        assert!(!user || row["who"] == scene.name, "{row}");
+        assert!(!user || row["who"] == scene.who, "{row}");
     }
 
     /// Nothing is said of leaving from `from` until longer than the quiet time after now.

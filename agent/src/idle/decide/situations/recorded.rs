@@ -32,6 +32,8 @@ struct Others {
     terminal: bool,
     connected: bool,
     closing: bool,
+    #[serde(default)]
+    tab: bool,
 }
 
 struct Recorded {
@@ -116,6 +118,14 @@ fn ours(recorded: &Recorded) -> Said {
 fn theirs(recorded: &Recorded, peer: &peers::Peer) -> Said {
     let (mut world, mut goes) = (World::new(), Vec::new());
     let (mut used, mut input) = (None, 0.0);
+    // What a server said last of its kernels holds until it is asked again.
+    let kernel = |upto: &[&Sample]| {
+        let last = |source| upto.iter().rev().find_map(|s| s.seen.get(&source));
+        let Some(Seen::Levels(levels)) = last(Source::Kernel) else { return None };
+        let Some(Seen::Stamps(stamps)) = last(Source::Notebook) else { return None };
+        let last_activity = stamps.iter().map(|s| s.value).reduce(f64::max)?;
+        Some(Kernel { computes: levels.iter().any(|l| l.value >= 1.0), last_activity, has_tab: false })
+    };
     let mut before: Option<(f64, f64)> = None;
     for others in &recorded.others {
         let mut upto = recorded.samples.iter().filter(|s| s.at <= others.at);
@@ -147,6 +157,8 @@ fn theirs(recorded: &Recorded, peer: &peers::Peer) -> Said {
         world.terminal = others.terminal.then_some(input);
         world.copying = others.connected && !others.terminal;
         world.lingers = others.closing;
+        let known: Vec<&Sample> = recorded.samples.iter().filter(|s| s.at <= others.at).collect();
+        world.kernel = kernel(&known).map(|k| Kernel { has_tab: others.tab, ..k });
         if used.is_none() || (peer.sees_use)(&world) {
             used = Some(world.wall);
         }
@@ -176,8 +188,11 @@ fn every_recording_is_judged_as_it_was_lived() {
             let busy = decision.evidence.iter().filter(|e| e.state == State::Busy);
             let whose: Vec<_> = busy.map(|e| (e.source.name(), e.who)).collect();
             assert!(whose.iter().all(|(_, who)| *who == recorded.head.uid), "{name} at {at}: {whose:?}");
-            // In its second half everything has been seen, whatever a connection's age.
-            let settled = recorded.head.used.first().is_some_and(|(from, to)| ((from + to) / 2.0..*to).contains(at));
+            // In its second half everything has been seen, whatever a connection's age; what is over before the next look,
+            // at that look.
+            let look = (idle.tuning.window + idle.tuning.sample).as_secs_f64();
+            let settles = |(from, to): &(f64, f64)| (from.midpoint(*to)..to.max(from + look)).contains(at);
+            let settled = recorded.head.used.first().is_some_and(settles);
             named |= settled && whose.contains(&(recorded.head.source.as_str(), recorded.head.uid));
         }
         assert!(named, "{name}: it was not named:\n{}", recorded.line);
