@@ -68,7 +68,6 @@ fn main() {
     let scenario = Scenario::new("bench");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Off));
     place::prepare(&guest);
-    eprintln!("bench: starting the service, {} times each way …", options.starts);
     let mut rows = Vec::new();
     for part in if options.only.is_empty() { Part::value_variants() } else { &options.only } {
         eprintln!("bench: {part:?} …");
