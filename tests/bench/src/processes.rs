@@ -12,7 +12,7 @@ const THEIRS: [&str; 2] = ["ps -e -o user,pid,stat,time,args", "w"];
 /// So often they are asked.
 const ASKS: u32 = 5;
 /// Nobody does anything for so long.
-const QUIET: Duration = Duration::from_secs(180);
+const QUIET: Duration = Duration::from_secs(120);
 
 /// For each number: one sample, the CPU time and the wake-ups of the service.
 pub fn measure(guest: &Guest) -> Vec<Row> {
