@@ -31,6 +31,8 @@ const GIVE_UP_ROOT: u32 = 3;
 pub const STALLED: u8 = 4;
 /// Who has given no sign of life for so long is not slow any more: every packet that arrives is acknowledged.
 const SILENT_FOR: Duration = Duration::from_secs(8);
+/// The port of NFS (nfs(5)), whose client sends everything again over a new connection, whatever became of the old one.
+const NFS: u16 = 2049;
 
 /// The steps of healing that a pass takes now.
 pub fn steps(share: &Share, memory: &Memory, busy: Busy, now: Duration) -> Vec<Step> {
@@ -136,7 +138,11 @@ pub fn dead(
     let ours = |c: &Connection| c.uid == 0 && servers.contains(&(c.remote, c.port));
     let elsewhere = |c: &Connection| present.is_some_and(|p| p != c.remote);
     let is_dead = |c: &Connection| {
-        if c.is_opening() { elsewhere(c) } else { c.rests(SILENT_FOR) && (all || c.stalls(STALLED / 2)) }
+        if c.is_opening() {
+            elsewhere(c)
+        } else {
+            (c.port == NFS || c.rests(SILENT_FOR)) && (all || c.stalls(STALLED / 2))
+        }
     };
     connections.into_iter().filter(|c| ours(c) && is_dead(c)).collect()
 }
@@ -325,7 +331,10 @@ mod tests {
             let mut sending = vec![all[1].clone()];
             (sending[0].heard, sending[0].full) = (heard, full);
             assert_eq!(dead(sending.clone(), &servers, Some(HERE), true), [], "{heard:?} {full:?}");
-            assert_eq!(dead(sending, &servers, Some(HERE), false), [], "{heard:?} {full:?}");
+            assert_eq!(dead(sending.clone(), &servers, Some(HERE), false), [], "{heard:?} {full:?}");
+            sending[0].port = NFS;
+            let nfs = [(IpAddr::from([10, 0, 0, 4]), NFS)].into_iter().collect();
+            assert_eq!(dead(sending, &nfs, Some(HERE), false).len(), 1, "{heard:?} {full:?}");
         }
     }
 }
