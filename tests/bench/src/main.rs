@@ -71,7 +71,7 @@ fn main() {
     let mut rows = Vec::new();
     for part in if options.only.is_empty() { Part::value_variants() } else { &options.only } {
         eprintln!("bench: {part:?} …");
-        if matches!(part, Part::Idle | Part::Peers | Part::Processes | Part::Answers) {
+        if matches!(part, Part::Idle | Part::Peers | Part::Answers) {
             place::serve(&guest);
         }
         rows.extend(match part {
@@ -79,7 +79,11 @@ fn main() {
             Part::Size => size::measure(&guest),
             Part::Idle => idle::measure(&guest, options.idle),
             Part::Peers => peers::measure(&guest, &options.archive, options.idle),
-            Part::Processes => processes::measure(&guest),
+            Part::Processes => {
+                let crowded = processes::guest(&scenario);
+                place::prepare(&crowded);
+                processes::measure(&crowded)
+            }
             Part::Answers => answer::measure(&guest, options.asks),
             Part::Work => work::measure(&guest, &server, options.starts),
             Part::People => people::measure(&guest, &server, options.people),

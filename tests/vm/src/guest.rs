@@ -405,6 +405,16 @@ impl Guest {
         self.running = None;
     }
 
+    /// Gives a guest that is off another size, as a scale set's model can: so many MiB from its next boot on.
+    ///
+    /// # Panics
+    /// If it is on.
+    #[track_caller]
+    pub fn resize(&mut self, mebibytes: u32) {
+        assert!(self.running.is_none(), "{} is on", self.name);
+        self.memory = mebibytes;
+    }
+
     /// Boots a guest that is off, from the disk that it had.
     #[track_caller]
     pub fn power_on(&mut self) {
