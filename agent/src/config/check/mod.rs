@@ -202,7 +202,8 @@ fn fitting(kind: Kind, source: &Place, fragment: &Fragment, findings: &mut Findi
         (Kind::Smb, None) if !credentials::KEYS.iter().any(|key| excused(fragment, key)) => findings.mistake(
             source,
             "share.source is SMB, which needs an account: put username= and password= into a file that only root can \
-             read, and name it with file = \"/etc/dsvm-agent/share.key\" under [share.credentials]",
+             read, and name it with file = \"/etc/dsvm-agent/share.key\" under [share.credentials]; or name a vault under \
+             [share.credentials.key_vault], or a credential of systemd's with systemd_credential",
         ),
         (Kind::Nfs | Kind::Directory, Some((key, place))) => findings
             .mistake(place, format!("{key} is not used: share.source is {}, which knows no account", called(kind))),
