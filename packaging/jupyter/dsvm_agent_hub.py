@@ -182,7 +182,9 @@ def first_problem(status, name, only_own=False):
 
 
 def _text(problem):
-    return f"{problem.get('summary', '')} {problem.get('remedy', '')}".strip()
+    # Names of files are in it, which users choose, and the hub writes it into its log.
+    text = f"{problem.get('summary', '')} {problem.get('remedy', '')}".strip()
+    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
 
 
 async def keep_state_local(spawner, name):
