@@ -20,12 +20,17 @@ impl Engine {
     pub(super) fn looks_at_files(&mut self, decision: &Decision, busy: bool, now: Duration) -> Vec<Job> {
         let users = &mut self.users;
         if users.known {
-            let is_there = |name: &String, f: &Files| users.users.get(name).is_some_and(|r| r.account.uid == f.uid);
-            users.files.retain(|name, files| is_there(name, files));
+            // Who was not mentioned is still to be asked for by name.
+            let is_nobody = |name: &String| users.absent.contains(name) || users.unserved.contains(name);
+            let stays = |name: &String, f: &Files| match users.users.get(name) {
+                Some(record) => record.account.uid == f.uid,
+                None => !is_nobody(name),
+            };
+            users.files.retain(|name, files| stays(name, files));
         }
         let there = decision.mounted.by_directory();
         let answers = decision.view.state == ShareState::Mounted && self.share.silent == 0;
-        let mut jobs = Vec::new();
+        let (mut jobs, mut homes) = (Vec::new(), Vec::new());
         for (name, record) in &users.users {
             if record.last_present.is_none() {
                 continue;
@@ -40,9 +45,12 @@ impl Engine {
                 jobs.push(Job::LastTime { person: person.clone(), directory: directory.clone() });
             }
             if record.has_home() && files.is_due(record.last_present, busy, now) {
-                jobs.push(Job::Survey { person, directory });
+                homes.push((files.looked(), Job::Survey { person, directory }));
             }
         }
+        // There is one at a time, and its user can make it last: whoever was not looked at for longest comes first.
+        homes.sort_by_key(|(looked, _)| *looked);
+        jobs.extend(homes.into_iter().map(|(_, job)| job));
         jobs
     }
 
@@ -189,6 +197,24 @@ mod tests {
 
     fn kinds(jobs: &[Job]) -> Vec<(&str, String)> {
         jobs.iter().map(|job| (job.process_name().to_str().unwrap(), job.directories().collect())).collect()
+    }
+
+    #[test]
+    fn whoever_makes_looks_fail_and_asks_again_is_no_more_than_one_of_all() {
+        let (mut engine, _) = engine(at(1000));
+        let mut taken = Vec::new();
+        for round in 0..3 {
+            let now = at(1000 + 25 * round);
+            let decision = decide(&mut engine, &[1001, 1002], now);
+            let jobs = engine.looks_at_files(&decision, false, now);
+            // There is room for one.
+            let job = jobs.iter().find(|job| matches!(job, Job::Survey { .. })).cloned().unwrap();
+            engine.files_begun(&job, &decision, now);
+            engine.absorb_files(&job, Err(Failure::said(Attempt::Probe, "no answer")), now);
+            engine.users.files.values_mut().for_each(|files| files.ask(now));
+            taken.extend(job.directories().map(str::to_owned));
+        }
+        assert!(taken.iter().any(|d| d.ends_with("bob")), "{taken:?}");
     }
 
     #[test]

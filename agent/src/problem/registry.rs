@@ -212,8 +212,10 @@ problems! {
         "sudo systemctl restart dsvm-agent; users are not disturbed.";
     "scale-set.none":
         "[scale_set] enabled = \"on\" says that there is a scale set, and this VM belongs to none or reaches no instance \
-         metadata.";
-        "Check that the VM was made by the scale set and that 169.254.169.254 can be reached, or set enabled = \"auto\".";
+         metadata; or the firmware says that it is Azure's, and metadata does not. The VM is not protected then, keeps autoscale \
+         from taking any, and hears of no deletion.";
+        "Check that the VM was made by the scale set and that root can reach 169.254.169.254, or set enabled = \"auto\", or \"off\" \
+         where there is no scale set.";
     "scale-set.unprotected":
         "The VM is in use and cannot be protected from scale-in: autoscale may delete it. Scale-in of the whole set is vetoed \
          meanwhile.";

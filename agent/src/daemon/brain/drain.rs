@@ -16,6 +16,7 @@ use crate::worker::launcher::RUN;
 use crate::workspace::memory::{Closing, Record};
 use crate::workspace::model::Person;
 use crate::workspace::observe;
+use crate::workspace::rescue::watch::Files;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,6 +36,12 @@ fn file() -> PathBuf {
 /// What a predecessor did.
 pub(super) fn restore(boot_id: &str) -> Memory {
     Memory::restore(std::fs::read(file()).ok().as_deref(), boot_id)
+}
+
+/// Whether a user was here since boot: as far as this agent saw, or one before it that looked at their files.
+fn came(record: &Record, files: Option<&Files>) -> bool {
+    let before = files.is_some_and(|files| files.uid == record.account.uid);
+    record.last_present.is_some() || record.hurried.is_some() || before
 }
 
 impl Brain {
@@ -67,12 +74,15 @@ impl Brain {
         // Afresh: who came a moment ago must not be overlooked now.
         let here = if ending { present_now() } else { None };
         let is_here = |uid: u32| here.as_ref().is_none_or(|here| here.contains(&uid));
-        let came = |r: &Record| r.last_present.is_some() || r.hurried.is_some() || is_here(r.account.uid);
+        let came = |r: &Record| came(r, self.engine.users.files.get(&r.account.name)) || is_here(r.account.uid);
         let known = |r: &Record| self.drain.is_guest(&r.account.name);
-        let wanted = |r: &&Record| ending && r.made.is_some() && (came(r) || known(r));
+        // Whose directory is not there for a reason that lasts has nowhere to save anything.
+        let can = |r: &Record| r.made.is_some() || !r.has_problem();
+        let wanted = |r: &&Record| ending && can(r) && (came(r) || known(r));
         let users = self.engine.users.users.values().filter(wanted).map(|r| r.account.name.clone()).collect();
         let mounted = self.last.as_ref().map(|(last, _)| last.mounted.users.as_slice()).unwrap_or_default();
-        let owned = mounted.iter().filter(|m| self.engine.users.of(&m.directory).is_some());
+        let all_known = self.engine.settings.share.is_none() || self.engine.users.known;
+        let owned = mounted.iter().filter(|m| !all_known || self.engine.users.of(&m.directory).is_some());
         let mut mounts: BTreeSet<String> = owned.filter_map(|m| Some(m.directory.to_str()?.to_owned())).collect();
         let is_held = |m: &String| self.engine.users.held.contains_key(Path::new(m));
         let mut unused = mounts.iter().any(|m| !is_held(m));
@@ -83,7 +93,7 @@ impl Brain {
             mounts.extend(guests.map(|r| r.directory.clone()));
         }
         let used = self.is_used(here.as_ref());
-        Facts { events, wall: SystemTime::now(), now: boottime(), used, users, mounts, unused }
+        Facts { events, wall: SystemTime::now(), now: boottime(), used, users, known: all_known, mounts, unused }
     }
 
     /// Whether anybody may be at work. Whoever is logged in may be, even if they were quiet for a while.

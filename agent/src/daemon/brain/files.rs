@@ -41,6 +41,10 @@ impl Brain {
     pub(super) fn restore_files(&mut self) {
         let kept = std::fs::read(file()).ok().and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         if let Some(kept) = kept.filter(|k| k.boot_id == self.identity.boot_id && !k.boot_id.is_empty()) {
+            // Who is gone may be enumerated by nobody: they are asked for by name.
+            for name in kept.files.keys() {
+                self.engine.users.name(name);
+            }
             self.engine.users.files = kept.files;
             self.engine.users.files.values_mut().for_each(Files::doubt);
         }

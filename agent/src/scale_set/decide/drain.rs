@@ -4,6 +4,10 @@
 //! A deletion cannot be stopped. People are told, nobody new is let in, what lies on this VM only is copied to the share,
 //! what waits to be written is written, and only then Azure is told that it may begin. Whoever works has the whole notice.
 
+mod model;
+
+pub use model::{Facts, Mounts, Notice, Outcome, Step};
+
 use crate::scale_set::model::{Event, EventKind};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,95 +53,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// An unmount of what nobody uses is waited for so long at most.
 const UNMOUNT: Duration = Duration::from_secs(15);
 
-/// What a pass sees.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// This VM's events; nothing while it is not known which there are.
-    pub events: Option<Vec<Event>>,
-    /// By the wall clock, in which Azure announces.
-    pub wall: SystemTime,
-    /// By the boot-time clock.
-    pub now: Duration,
-    /// Somebody or something uses the VM, or may.
-    pub used: bool,
-    /// Whose files may be on this VM only.
-    pub users: BTreeSet<String>,
-    /// What is mounted and may have something to write.
-    pub mounts: BTreeSet<String>,
-    /// Something of it is mounted for users that nobody uses.
-    pub unused: bool,
-}
-
-/// What people are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Notice {
-    /// The VM is deleted.
-    Deletion,
-    /// The VM is deleted in a moment.
-    Reminder,
-    /// The VM restarts or moves.
-    Restart,
-    /// The deletion was called off.
-    CalledOff,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Tell people at terminals.
-    Tell(Notice),
-    /// Refuse log-ins, with the reason.
-    Refuse,
-    /// Let people log in again.
-    Admit,
-    /// Copy what is on this VM only to this user's workspace.
-    Rescue {
-        /// Whose.
-        user: String,
-    },
-    /// Write what waits to be written.
-    Flush {
-        /// Where.
-        mount: String,
-        /// It is not waited for any longer than this.
-        within: Duration,
-    },
-    /// It may begin.
-    Approve {
-        /// The events.
-        ids: Vec<String>,
-    },
-}
-
-/// What may be mounted meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mounts {
-    /// As always.
-    #[default]
-    Usual,
-    /// Nothing for anybody new, except to rescue what is theirs.
-    NothingNew,
-    /// What nobody uses goes.
-    Gone,
-}
-
-/// What came of copying one user's files.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Outcome {
-    /// When the last copy began, by the boot-time clock.
-    pub began: Duration,
-    /// So many files are on the share.
-    pub files: u64,
-    /// So many are not: too big, or they could not be copied.
-    pub left: u64,
-    /// The largest of those, for its owner: the path, the size.
-    pub largest: Vec<(String, u64)>,
-    /// Why it failed.
-    pub failed: Option<String>,
-    /// Their owner was told.
-    pub told: bool,
-}
-
 /// What is under way. It ends with the agent, and is begun again by the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Busy {
@@ -162,6 +77,12 @@ pub struct Memory {
     undated: bool,
     /// Who was here when it was announced: they go on as before, and their files are copied. Nobody comes after them.
     guests: BTreeSet<String>,
+    /// It was not known then who there is: who was here is still to be found out.
+    #[serde(default)]
+    guests_open: bool,
+    /// When it begins, by the boot-time clock, as far as the wall clock said so when it was first seen.
+    #[serde(default)]
+    ends: Option<Duration>,
     /// What people were told of it.
     told: BTreeSet<Notice>,
     /// An event that was to end the VM vanished, and people are to hear of that.
@@ -238,6 +159,10 @@ impl Memory {
         let Some(events) = &facts.events else { return steps };
         let worst = events.iter().filter(|e| e.kind != EventKind::Freeze).max_by_key(|e| e.kind);
         self.follow(worst, facts);
+        if self.guests_open {
+            self.guests.extend(facts.users.iter().cloned());
+            self.guests_open = !facts.known;
+        }
         if self.called_off {
             self.tell(Notice::CalledOff, &mut steps);
         }
@@ -272,6 +197,8 @@ impl Memory {
             current: event.map(|e| (e.id.clone(), e.kind, facts.now)),
             undated: event.is_some_and(|e| !e.started && e.not_before.is_some_and(|at| at <= facts.wall)),
             guests: facts.users.clone(),
+            guests_open: event.is_some() && !facts.known,
+            ends: event.and_then(|e| Some(facts.now + e.not_before?.duration_since(facts.wall).ok()?)),
             refused: self.refused,
             surely_refused: self.surely_refused,
             busy: Busy { tell_is_old: busy.tell, ..busy },
@@ -330,7 +257,8 @@ impl Memory {
             self.rescue(facts, steps);
         }
         let Some(closing) = self.closing else { return };
-        let rescued = self.guests_of(facts).iter().all(|user| self.is_rescued(user, closing));
+        // All of them, also who is not known at this moment: an agent that was just started knows nobody yet.
+        let rescued = !self.guests_open && self.guests.iter().all(|user| self.is_rescued(user, closing));
         if late || rescued {
             // Who works on writes until the very end.
             let last = used && left <= margins.again;
@@ -347,7 +275,9 @@ impl Memory {
             }
         }
         let unmounted = self.written.is_some_and(|at| !facts.unused || now >= at.saturating_add(UNMOUNT));
-        if (left <= margins.approve || (!used && unmounted)) && !ids.is_empty() && !self.is_approved(&ids) {
+        // A clock that jumps takes nobody their notice.
+        let over = left <= margins.approve && self.ends.is_none_or(|at| now + margins.approve >= at);
+        if (over || (!used && unmounted)) && !ids.is_empty() && !self.is_approved(&ids) {
             self.approve(ids, now, steps);
         }
     }

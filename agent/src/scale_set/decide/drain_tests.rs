@@ -20,8 +20,16 @@ impl Vm {
     fn new(events: Vec<Event>, users: &[&str]) -> Self {
         let names = || users.iter().map(|u| (*u).to_owned()).collect::<BTreeSet<_>>();
         let (used, unused) = (false, false);
-        let facts =
-            Facts { events: Some(events), wall: START, now: S(0), used, users: names(), mounts: names(), unused };
+        let facts = Facts {
+            events: Some(events),
+            wall: START,
+            now: S(0),
+            used,
+            users: names(),
+            known: true,
+            mounts: names(),
+            unused,
+        };
         Self { memory: Memory::restore(None, "b"), facts, log: Vec::new() }
     }
 
@@ -102,6 +110,44 @@ fn an_event_of_other_vms_too_is_prepared_for_and_left_to_begin_by_itself() {
     vm.until(10);
     assert_eq!(vm.at(|s| matches!(s, Step::Approve { .. })), [2]);
     assert_eq!(vm.at(|s| *s == Step::Approve { ids: vec!["e2".into()] }), [2]);
+}
+
+#[test]
+fn who_is_not_known_at_the_moment_is_not_forgotten() {
+    // The agent is started anew in the middle of a copy, and knows neither users nor mounts yet.
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    vm.pass();
+    let kept = serde_json::to_vec(&vm.memory).unwrap();
+    vm.memory = Memory::restore(Some(&kept), "b");
+    (vm.facts.users, vm.facts.mounts, vm.facts.known) = (BTreeSet::new(), BTreeSet::new(), false);
+    vm.until(20);
+    assert_eq!(vm.approved(), None);
+    (vm.facts.users, vm.facts.known) = (BTreeSet::from(["ada".to_owned()]), true);
+    vm.until(30);
+    assert_eq!((vm.rescued().len(), vm.approved().is_some()), (2, true));
+
+    // The event is seen before anybody is known.
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &[]);
+    vm.facts.known = false;
+    vm.until(20);
+    assert_eq!(vm.approved(), None);
+    (vm.facts.users, vm.facts.known) = (BTreeSet::from(["ada".to_owned()]), true);
+    vm.until(30);
+    assert!(vm.memory.is_guest("ada") && vm.approved().is_some_and(|at| at > vm.rescued()[0]));
+    vm.facts.users.insert("bob".into());
+    vm.until(40);
+    assert!(!vm.memory.is_guest("bob"));
+}
+
+#[test]
+fn a_clock_that_jumps_takes_nobody_their_notice() {
+    let mut vm = Vm::new(vec![event(EventKind::Terminate, S(900))], &["ada"]);
+    vm.facts.used = true;
+    vm.until(300);
+    vm.facts.wall += S(3600);
+    vm.until(885);
+    assert_eq!(vm.approved(), None);
+    assert!(!vm.flushed().is_empty(), "what can be saved is saved at once");
 }
 
 #[test]

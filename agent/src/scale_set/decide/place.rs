@@ -84,6 +84,20 @@ impl Memory {
 
     /// What a person should know. An agent that was told to expect a scale set says when there is none.
     pub fn problem(&self, enabled: Enabled, now: Duration) -> Option<Problem> {
+        if enabled == Enabled::Auto && self.is_azure && self.place.is_none() {
+            let lasts = |_: &&Failure| now >= self.trouble.since + GIVEN_UP;
+            let failure = self.trouble.failure.as_ref().filter(lasts)?;
+            return Some(Problem::new(
+                "scale-set.none",
+                format!(
+                    "This is a VM of Azure's, and instance metadata says nothing of it ({}): it is not protected, is not \
+                     counted for scale-in, and hears of no deletion.",
+                    failure.line()
+                ),
+                "Check that root can reach 169.254.169.254: firewall rules and proxies of this VM. Without a scale set: [scale_set] \
+                 enabled = \"off\".",
+            ));
+        }
         if enabled != Enabled::On {
             return None;
         }
@@ -159,7 +173,11 @@ mod tests {
         for status in [None, Some(404), Some(403)] {
             assert_eq!(after(false, [status; 12]).place(), None, "{status:?}");
             assert_eq!(after(false, [status; 13]).place(), Some(&Place::Elsewhere), "{status:?}");
-            assert_eq!(after(true, [status; 60]).place(), None, "the firmware knows better");
+            let silent = after(true, [status; 60]);
+            assert_eq!(silent.place(), None, "the firmware knows better");
+            assert!(silent.problem(Enabled::Auto, S(600)).is_some(), "and somebody hears of it");
+            assert!(silent.problem(Enabled::Off, S(600)).is_none());
+            assert!(after(true, [status; 2]).problem(Enabled::Auto, S(20)).is_none(), "early at boot it is no news");
         }
     }
 }

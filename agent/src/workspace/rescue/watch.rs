@@ -46,6 +46,11 @@ impl Files {
         Self { uid, ..Self::default() }
     }
 
+    /// When the last look at their home began.
+    pub fn looked(&self) -> Option<Duration> {
+        self.looked
+    }
+
     /// Whether their home is to be looked at. `present`: when they were here last. `busy`: the VM computes.
     pub fn is_due(&self, present: Option<Duration>, busy: bool, now: Duration) -> bool {
         let (Some(present), Some(looked)) = (present, self.looked) else { return present.is_some() };
