@@ -260,13 +260,17 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
     {
         let why = first.what.as_deref().unwrap_or("it gives no answer");
         let whose = first.who.map(|uid| format!("{}'s ", called_user(uid, names))).unwrap_or_default();
+        let unknown = format!("{whose}{} cannot be read: {why}", called(first.source));
+        let long = said(now - first.since);
+        let summary = if decision.verdict == Verdict::Unknown {
+            format!("Counts as in use for {long} because {unknown}.")
+        } else {
+            // Others keep it: what is not read does, when they are gone.
+            format!("Would count as in use, if nobody used it: for {long} {unknown}.")
+        };
         out.push(Problem::new(
             "idle.cannot-tell",
-            format!(
-                "Counts as in use for {} because {whose}{} cannot be read: {why}.",
-                said(now - first.since),
-                called(first.source)
-            ),
+            summary,
             "It costs money until this is mended. When status shows nobody, reboot: sudo systemctl reboot",
         ));
     }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The most keeps of one user's at once: each command that is kept is one.
 pub const MOST_OF_ONE: usize = 16;
+/// The most keeps at once of all together who are no account's: whoever has subordinate ids comes as any of thousands.
+pub const MOST_OF_STRANGERS: usize = 64;
 /// The longest reason, in characters.
 pub const LONGEST_REASON: usize = 200;
 
@@ -38,8 +40,8 @@ pub struct Process {
 pub struct Keeps(pub Vec<Keep>);
 
 impl Keeps {
-    /// Adds a keep of `uid` until `until`, at most `longest` seconds from now. One without a process replaces the user's
-    /// earlier one. Returns when it ends.
+    /// Adds a keep of `uid` for some seconds from now, at most `longest`. One without a process replaces the user's
+    /// earlier one. `is_stranger` says whose number is no account's. Returns when it ends.
     ///
     /// # Errors
     /// In words, for whoever asked.
@@ -49,14 +51,18 @@ impl Keeps {
         seconds: f64,
         reason: Option<String>,
         process: Option<Process>,
-        now: f64,
-        longest: f64,
+        (now, longest): (f64, f64),
+        is_stranger: &dyn Fn(u32) -> bool,
     ) -> Result<f64, String> {
-        if process.is_none() {
-            self.0.retain(|k| k.uid != uid || k.process.is_some());
-        } else if self.0.iter().filter(|k| k.uid == uid).count() >= MOST_OF_ONE {
+        let replaced = |k: &Keep| k.uid == uid && k.process.is_none() && process.is_none();
+        if process.is_some() && self.0.iter().filter(|k| k.uid == uid).count() >= MOST_OF_ONE {
             return Err(format!("you keep this VM {MOST_OF_ONE} times already"));
         }
+        let strangers = || self.0.iter().filter(|k| !replaced(k) && is_stranger(k.uid)).count();
+        if is_stranger(uid) && strangers() >= MOST_OF_STRANGERS {
+            return Err(format!("users who have no account here keep this VM {MOST_OF_STRANGERS} times already"));
+        }
+        self.0.retain(|k| !replaced(k));
         let reason = reason.map(|r| r.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect::<String>());
         let until = now + seconds.clamp(0.0, longest);
         self.0.push(Keep { uid, since: now, until, reason: reason.filter(|r| !r.trim().is_empty()), process });
@@ -96,12 +102,28 @@ impl Keeps {
 mod tests {
     use super::*;
 
+    /// Everybody has an account.
+    const NONE: &dyn Fn(u32) -> bool = &|_| false;
+
+    #[test]
+    fn whoever_comes_as_thousands_is_bounded_too() {
+        let mut keeps = Keeps::default();
+        let stranger = |uid: u32| uid > 60_000;
+        for uid in 100_000..165_536 {
+            let _ = keeps.add(uid, 1e9, Some("x".repeat(1000)), None, (0.0, 100.0), &stranger);
+        }
+        assert_eq!(keeps.0.len(), MOST_OF_STRANGERS);
+        assert!(keeps.add(100_000, 5.0, None, None, (0.0, 100.0), &stranger).is_ok(), "one's own may be replaced");
+        assert!(keeps.add(1001, 5.0, None, None, (0.0, 100.0), &stranger).is_ok(), "an account is not in their way");
+        assert_eq!(keeps.0.len(), MOST_OF_STRANGERS + 1);
+    }
+
     #[test]
     fn a_keep_is_bounded_replaced_and_ended() {
         let mut keeps = Keeps::default();
-        assert_eq!(keeps.add(1001, 1e9, Some("x\u{1b}[31m".into()), None, 10.0, 100.0), Ok(110.0));
-        assert_eq!(keeps.add(1001, 5.0, None, None, 20.0, 100.0), Ok(25.0));
-        assert_eq!(keeps.add(1002, 50.0, Some("training".into()), None, 20.0, 100.0), Ok(70.0));
+        assert_eq!(keeps.add(1001, 1e9, Some("x\u{1b}[31m".into()), None, (10.0, 100.0), NONE), Ok(110.0));
+        assert_eq!(keeps.add(1001, 5.0, None, None, (20.0, 100.0), NONE), Ok(25.0));
+        assert_eq!(keeps.add(1002, 50.0, Some("training".into()), None, (20.0, 100.0), NONE), Ok(70.0));
         assert_eq!((keeps.0.len(), keeps.0[0].until), (2, 25.0), "the later one of a user counts");
         keeps.refresh(25.0, |_| None);
         assert_eq!(keeps.0.len(), 1);
@@ -114,9 +136,9 @@ mod tests {
         let mut keeps = Keeps::default();
         let process = Some(Process { pid: 7, started: 500 });
         for _ in 0..MOST_OF_ONE {
-            keeps.add(1001, 50.0, None, process, 0.0, 100.0).unwrap();
+            keeps.add(1001, 50.0, None, process, (0.0, 100.0), NONE).unwrap();
         }
-        assert!(keeps.add(1001, 50.0, None, process, 0.0, 100.0).is_err());
+        assert!(keeps.add(1001, 50.0, None, process, (0.0, 100.0), NONE).is_err());
         keeps.refresh(1.0, |pid| (pid == 7).then_some(500));
         assert_eq!(keeps.0.len(), MOST_OF_ONE);
         keeps.refresh(1.0, |_| Some(501));

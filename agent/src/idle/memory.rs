@@ -197,10 +197,16 @@ impl Memory {
             self.marks.insert(key, counter.value);
             deltas.insert(&counter.id, (delta, work));
         }
+        // Looked up, since there are as many as users have connections.
+        let mut within: BTreeMap<&str, f64> = BTreeMap::new();
+        for counter in counters {
+            if let (Some(whole), Some((all, _))) = (counter.within.as_deref(), deltas.get(counter.id.as_str())) {
+                *within.entry(whole).or_default() += all;
+            }
+        }
         for counter in counters {
             let own = deltas.get(counter.id.as_str()).map_or(0.0, |(_, work)| *work);
-            let parts = counters.iter().filter(|c| c.within.as_deref() == Some(&counter.id));
-            let parts: f64 = parts.filter_map(|c| deltas.get(c.id.as_str())).map(|(all, _)| *all).sum();
+            let parts = within.get(counter.id.as_str()).copied().unwrap_or_default();
             if !counter.system {
                 let (sum, most, what) = grown.entry(counter.who).or_default();
                 let rest = (own - parts).max(0.0);

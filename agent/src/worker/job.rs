@@ -420,7 +420,8 @@ impl Job {
 
     /// Whether its answer may be longer than what a socket takes before somebody reads (200 KiB, unix(7)).
     pub fn answers_at_length(&self) -> bool {
-        matches!(self, Job::Accounts { .. } | Job::Rows)
+        // What a look sees is as long as users make it: hundreds of connections, kernels, inhibitors.
+        matches!(self, Job::Accounts { .. } | Job::Rows | Job::Sense { .. })
     }
 
     /// Whether the job only looks: a plan may run it.

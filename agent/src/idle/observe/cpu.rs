@@ -272,6 +272,9 @@ fn surroundings(processes: &[Process]) -> f64 {
 /// What a container is called: its engine's word and the first twelve digits of its number, as the engine lists it. Its name
 /// only the engine knows, and whoever may ask an engine is root.
 fn container(name: &str) -> String {
+    if is_build(name) {
+        return "docker build".to_owned();
+    }
     let scope = name.strip_suffix(".scope").unwrap_or(name);
     let (engine, id) = scope.rsplit_once('-').unwrap_or(("", scope));
     let engine = if engine == "libpod" { "podman" } else { engine };
@@ -286,6 +289,14 @@ pub fn is_container(name: &str) -> bool {
     ["docker-", "libpod-", "cri-containerd-", "crio-", "nerdctl-"].iter().any(|p| scope.strip_prefix(p).is_some_and(hex))
         // With the cgroupfs driver a container's group is its number.
         || (scope.len() == 64 && hex(scope))
+        || is_build(name)
+}
+
+/// Whether a group is one step of a build: BuildKit in Docker's daemon names it `system.slice:docker:` and a number of its own
+/// (moby, daemon_systemd_unix.go: `newCgroupParent`).
+fn is_build(name: &str) -> bool {
+    let id = |id: &str| id.len() >= 20 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+    name.rsplit_once(':').is_some_and(|(parent, number)| parent.ends_with(":docker") && id(number))
 }
 
 /// The slices of users, by the number in their name.

@@ -16,6 +16,8 @@ use std::path::Path;
 
 /// So many descriptors of one process are looked at: who has more has a server, not a connection.
 const MOST_DESCRIPTORS: usize = 4096;
+/// So many connections of one user's at most are told with the program that holds them.
+const MOST_NAMED: usize = 64;
 /// So much of a command line is read, in bytes.
 const LONGEST: u64 = 4096;
 /// Shells, by the names of their programs: one that waits for its user waits for nobody else.
@@ -111,9 +113,16 @@ fn is_remote(holder: &Holder) -> bool {
     matches!(holder.process.name.as_str(), "sshd" | "sshd-session") && holder.line.contains("@notty")
 }
 
+/// The session of an SSH connection with terminals over which something without one runs as well, such as a copy: several
+/// sessions share a connection (ssh_config(5), ControlMaster), and its process is named after the terminals.
+fn carries_more(holder: &Holder, holders: &[Holder]) -> bool {
+    matches!(holder.process.name.as_str(), "sshd" | "sshd-session")
+        && holders.iter().any(|h| h.process.parent == holder.process.pid && h.process.terminal == 0)
+}
+
 fn remote(holders: &[Holder], connections: &[Connection], (now, young): (f64, f64)) -> Seen {
     let mut counters = Vec::new();
-    for holder in holders.iter().filter(|h| is_remote(h)) {
+    for holder in holders.iter().filter(|h| is_remote(h) || carries_more(h, holders)) {
         let age = now - holder.process.started as f64 / TICKS;
         let own = connections.iter().filter(|c| age >= young && holder.sockets.contains(&c.inode));
         counters.extend(own.filter_map(|c| counter(c, holder.process.uid)));
@@ -124,13 +133,21 @@ fn remote(holders: &[Holder], connections: &[Connection], (now, young): (f64, f6
 /// Bytes that people's programs move; which program, by the inodes of its sockets.
 fn network(connections: &[Connection], names: &BTreeMap<u32, String>, counts: &dyn Fn(u32) -> bool) -> Seen {
     let own = connections.iter().filter(|c| c.leads_elsewhere() && counts(c.uid));
-    let named = |c: &Connection| Some(Counter { what: names.get(&c.inode).cloned(), ..counter(c, c.uid)? });
+    let mut named: BTreeMap<u32, usize> = BTreeMap::new();
+    let named = |c: &Connection| {
+        let before = named.entry(c.uid).or_default();
+        *before += 1;
+        let what = names.get(&c.inode).filter(|_| *before <= MOST_NAMED).cloned();
+        Some(Counter { what, ..counter(c, c.uid)? })
+    };
     Seen::Counters(own.filter_map(named).collect())
 }
 
 /// A program, for a person.
 fn said(holder: &Holder) -> String {
-    if holder.line.is_empty() { holder.process.name.clone() } else { holder.line.chars().take(80).collect() }
+    // A character that is none is six bytes long in the answer.
+    let plain = |c: char| if c.is_control() { '?' } else { c };
+    if holder.line.is_empty() { holder.process.name.clone() } else { holder.line.chars().take(80).map(plain).collect() }
 }
 
 fn counter(connection: &Connection, uid: u32) -> Option<Counter> {
@@ -208,6 +225,24 @@ mod tests {
         let Seen::Counters(counters) = remote(&holders, &connections, (1000.0, 60.0)) else { panic!() };
         let told: Vec<_> = counters.iter().map(|c| (c.who, c.value)).collect();
         assert_eq!(told, [(Some(1001), 700.0)]);
+    }
+
+    #[test]
+    fn a_copy_beside_a_shell_on_one_connection_counts() {
+        let connections = [connection(1, "10.0.0.9", 0, 700), connection(2, "10.0.0.9", 0, 800)];
+        let child = |parent: i32, terminal: i32| {
+            let mut child = of("rsync", "rsync --server", terminal, false, 0, &[]);
+            child.process.parent = parent;
+            child
+        };
+        let sshd = |pid: i32, line: &str, socket: u32| {
+            let mut sshd = of("sshd", line, 0, false, 0, &[socket]);
+            sshd.process.pid = pid;
+            sshd
+        };
+        let holders = [sshd(10, "sshd: ada@pts/0", 1), sshd(20, "sshd: ada@pts/1", 2), child(10, 0), child(20, 5)];
+        let Seen::Counters(counters) = remote(&holders, &connections, (1000.0, 60.0)) else { panic!() };
+        assert_eq!(counters.iter().map(|c| c.value).collect::<Vec<_>>(), [700.0]);
     }
 
     #[test]
