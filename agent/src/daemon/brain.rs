@@ -1,5 +1,6 @@
 //! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
 
+use super::accounts::Accounts;
 use super::changes::Changes;
 use super::engine::{Decision, Engine, Facts, Step};
 use super::idle::Idle;
@@ -28,7 +29,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 /// So long a burst of triggers is gathered: a new user is a dozen changes to `/etc`.
@@ -120,6 +121,8 @@ struct Brain {
     published: Option<Instant>,
     ending: bool,
     idle: Idle,
+    /// Who is somebody, for whoever serves requests.
+    accounts: watch::Sender<Accounts>,
     /// What people are being told, and the job.
     telling: Option<(people::Words, u64)>,
     /// What is done before the VM is deleted or restarts.
@@ -184,6 +187,7 @@ impl Brain {
             published: None,
             ending: false,
             idle,
+            accounts: watch::Sender::default(),
             telling: None,
             drain,
             drain_kept: Vec::new(),
@@ -202,7 +206,7 @@ impl Brain {
         }
         self.restore_files();
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
-        tokio::spawn(request::serve(listener, to_requests));
+        tokio::spawn(request::serve(listener, to_requests, self.accounts.subscribe()));
         let mounts = trigger::mounts();
         // Passes leave half of the time to others, whatever happens how often.
         let mut rested = Instant::now();
@@ -350,15 +354,20 @@ impl Brain {
                     return false;
                 };
                 let now = boottime();
+                let mut look = uid == 0 || now >= self.looked + ASKED;
                 if self.engine.users.users.contains_key(&user) {
-                    self.engine.users.hurry(&user, now);
+                    look |= self.engine.users.hurry(&user, now);
                 } else if self.engine.users.name(&user) {
                     // Directory services need not enumerate: whoever logs in is asked for by name.
                     // One that was not found is asked for again, since there is somebody of that name now.
                     self.engine.users.ask();
                 }
                 self.waiters.add(user, now, reply);
-                true
+                if !look {
+                    // Nobody keeps the agent busy by asking: others who ask within a second are answered together.
+                    self.look_after(ASKED);
+                }
+                look
             }
             Request::Pool => {
                 let starting = || Reply::Error { error: "the agent is starting".to_owned() };
@@ -382,6 +391,7 @@ impl Brain {
         let facts = self.observe();
         let mut decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
+        self.know_accounts();
         self.idle.look(&self.engine, facts.now);
         self.tend_idle();
         self.tend_files(&decision);

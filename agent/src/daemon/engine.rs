@@ -137,6 +137,13 @@ impl Engine {
         let mounted = mounted(&share, mounts);
         self.share.keys.file = facts.keys;
         share_decide::refresh(&mut self.share, &mounted);
+        // Numbers of mounts are given out again: what was found on one that is gone is not on the next of its number.
+        if mounted.guard.is_none() {
+            self.users.all_mut().for_each(|r| r.point = None);
+        }
+        if mounted.root.is_none() {
+            self.users.all_mut().for_each(|r| (r.made, r.squashed) = (None, None));
+        }
         self.users.see(facts.present.as_ref(), now);
         workspace_decide::find_points(&mut self.users, mounted.guard, &facts.points);
         if share.is_open() {

@@ -1,5 +1,6 @@
 //! Idleness in the daemon: when a look is taken, what is remembered across restarts, keeps, and what people are told.
 
+use super::accounts::{Accounts, STRANGER};
 use super::engine::Engine;
 use super::request::{Reply, Request};
 use super::senses::Senses;
@@ -59,6 +60,8 @@ struct Asked {
 pub struct Idle {
     /// The ids of ordinary users.
     pub range: RangeInclusive<u32>,
+    /// Who is somebody.
+    pub accounts: Accounts,
     observer: Observer,
     /// How long it took last, in milliseconds.
     sample_ms: f64,
@@ -93,6 +96,7 @@ impl Idle {
         let kept = kept.unwrap_or_else(|| Kept { memory: Memory::new(boot_id), ..Kept::default() });
         Self {
             range: 1000..=60000,
+            accounts: Accounts::default(),
             observer: Observer::default(),
             sample_ms: 0.0,
             file,
@@ -343,7 +347,8 @@ impl Idle {
         };
         let (now, longest) = (now.as_secs_f64(), settings.keep_max.as_secs_f64());
         let before = self.kept.keeps.clone();
-        let until = self.kept.keeps.add(uid, seconds, reason, process, now, longest)?;
+        let stranger = |uid: u32| self.accounts.whose(uid) == STRANGER;
+        let until = self.kept.keeps.add(uid, seconds, reason, process, (now, longest), &stranger)?;
         // What is confirmed outlives a death at any moment from then on.
         if let Err(e) = self.save() {
             self.kept.keeps = before;

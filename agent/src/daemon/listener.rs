@@ -1,19 +1,21 @@
 //! The one address where the agent answers the network: `/ready` for the load balancer's probe and `/metrics`. It takes
 //! nothing in but the first line of a request, says nothing else, and everything is bounded: time, length, connections.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long a client may take for everything.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Connections at once; what comes beyond waits in the kernel's queue.
+/// Connections at once; for one beyond, the one that has been there longest is hung up on.
 const AT_ONCE: usize = 128;
+/// Connections of this machine's own programs at once: no user's may keep the load balancer's probe out.
+const OF_HERE: usize = 8;
 /// Longest head of a request.
 const LIMIT: usize = 4096;
 
@@ -65,21 +67,73 @@ impl Drop for Listener {
 }
 
 async fn serve(listener: TcpListener, pages: watch::Receiver<Page>) {
-    let seats = Arc::new(Semaphore::new(AT_ONCE));
+    let mut seats = Seats::default();
     loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                // Nothing to be answered when it cannot be told.
+                let Ok(own) = stream.local_addr() else { continue };
+                let from = if is_here(peer.ip(), own.ip()) { From::Here } else { From::Elsewhere };
+                if !seats.has_room(from) {
+                    continue;
+                }
                 let pages = pages.clone();
-                tokio::spawn(async move {
+                let task = tokio::spawn(async move {
                     // A client that goes away or says nothing costs nobody else anything.
                     let _ = tokio::time::timeout(PATIENCE, converse(stream, &pages)).await;
-                    drop(seat);
                 });
+                seats.take(from, task);
             }
             // Out of descriptors, most likely: others will end.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
+    }
+}
+
+/// Where a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// On this machine: any program of any user's.
+    Here,
+    /// On another, as the load balancer's probe is.
+    Elsewhere,
+}
+
+/// Whether a connection from `peer` to this machine's address `own` comes from this machine. Whoever is on it can take any
+/// address of it, and none of another's.
+fn is_here(peer: IpAddr, own: IpAddr) -> bool {
+    peer.to_canonical().is_loopback() || peer.to_canonical() == own.to_canonical()
+}
+
+/// Connections that are being answered.
+#[derive(Debug, Default)]
+struct Seats(VecDeque<(From, JoinHandle<()>)>);
+
+impl Seats {
+    /// Whether one more from there is heard. Programs of this machine have few; for one from elsewhere there is room always,
+    /// in place of whoever is the slowest.
+    fn has_room(&mut self, from: From) -> bool {
+        self.0.retain(|(_, task)| !task.is_finished());
+        match from {
+            From::Here => self.0.iter().filter(|(at, _)| *at == From::Here).count() < OF_HERE,
+            From::Elsewhere => {
+                while self.0.len() >= AT_ONCE {
+                    let Some((_, slowest)) = self.0.pop_front() else { break };
+                    slowest.abort();
+                }
+                true
+            }
+        }
+    }
+
+    fn take(&mut self, from: From, task: JoinHandle<()>) {
+        self.0.push_back((from, task));
+    }
+}
+
+impl Drop for Seats {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(_, task)| task.abort());
     }
 }
 
@@ -189,17 +243,56 @@ mod tests {
             });
         });
         opened.recv().unwrap();
+        let asked = |mut honest: std::net::TcpStream| {
+            let mut said = String::new();
+            let _ = honest.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n");
+            honest.read_to_string(&mut said).map(|_| said)
+        };
+        // From this machine: few are heard at once, and none waits for long.
         let mut silent: Vec<_> = (0..AT_ONCE * 2).map(|_| std::net::TcpStream::connect(free).unwrap()).collect();
         for (i, stream) in silent.iter_mut().enumerate() {
             let bytes = if i % 2 == 0 { vec![b'x'; LIMIT * 4] } else { b"GET /re".to_vec() };
             let _ = stream.write_all(&bytes);
         }
-        let mut honest = std::net::TcpStream::connect(free).unwrap();
-        honest.write_all(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut said = String::new();
-        honest.read_to_string(&mut said).unwrap();
-        assert!(said.ends_with("\r\n\r\ndraining\n"), "{said}");
+        let heard = (0..100).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            asked(std::net::TcpStream::connect(free).unwrap()).ok().filter(|said| said.ends_with("\r\n\r\ndraining\n"))
+        });
+        assert!(heard.is_some(), "when they are through");
         drop(silent);
+    }
+
+    #[test]
+    fn programs_of_this_machine_keep_no_probe_out() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut seats = Seats::default();
+            let forever = || tokio::spawn(std::future::pending::<()>());
+            for _ in 0..1000 {
+                if seats.has_room(From::Here) {
+                    seats.take(From::Here, forever());
+                }
+            }
+            assert_eq!(seats.0.len(), OF_HERE);
+            for _ in 0..1000 {
+                assert!(seats.has_room(From::Elsewhere), "whoever comes from elsewhere is heard");
+                seats.take(From::Elsewhere, forever());
+                assert!(seats.0.len() <= AT_ONCE);
+            }
+        });
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (peer, own, here) in [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.3.2.1", "::ffff:127.0.0.1", true),
+            ("::1", "::1", true),
+            ("10.0.0.4", "10.0.0.4", true),
+            ("::ffff:10.0.0.4", "10.0.0.4", true),
+            ("127.0.0.1", "10.0.0.4", true),
+            ("168.63.129.16", "10.0.0.4", false),
+            ("10.0.0.5", "10.0.0.4", false),
+        ] {
+            assert_eq!(is_here(address(peer), address(own)), here, "{peer} to {own}");
+        }
     }
 
     proptest! {

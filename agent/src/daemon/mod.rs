@@ -4,6 +4,7 @@
 //! trigger -> observe -> facts -> decide -> jobs -> (workers) -> answers -> memory -> status
 //! ```
 
+pub mod accounts;
 pub mod brain;
 pub mod changes;
 pub mod doctor;

@@ -123,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_way_keeps_nobody_awake() {
+        let mut engine = mounted();
+        let over = format!("{MOUNTS}9 5 0:12 / /data rw - cifs //h/old rw\n");
+        let mounts = Ok(mountinfo::parse(over.as_bytes()).unwrap());
+        let later = NOW + share_decide::PROBE_EVERY;
+        let last = engine.decide(&Facts { mounts, ..facts(later) });
+        assert_eq!(engine.only_probes(&last, later), Some(Vec::new()));
+        assert!(engine.next_probe(later) > Duration::ZERO);
+        // It is gone again, and the share is asked at once.
+        let last = engine.decide(&facts(later));
+        assert!(last.steps.contains(&Step::Share(ShareStep::Probe)));
+    }
+
+    #[test]
     fn a_living_agent_is_never_taken_for_dead() {
         // A look may take long, and the one before it may have just missed a renewal.
         assert!(2 * PERIOD < STALE_AFTER);

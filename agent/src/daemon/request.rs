@@ -1,6 +1,7 @@
 //! The request socket: one line of JSON from whoever is on the machine, one line back. The kernel says who asks
 //! (SO_PEERCRED, unix(7)). Anybody may connect, so everything is bounded: time, length, connections.
 
+use super::accounts::Accounts;
 use crate::pool::model::PoolView;
 use crate::status::model::OwnView;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Longest request.
 const LIMIT: u64 = 4096;
@@ -133,13 +134,14 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 
 /// Takes connections for ever and hands what they ask to `engine`. Whoever holds too many is hung up on, so that nobody
 /// but root can keep others waiting, nobody root, and some who do it together none who asks for one thing at a time.
-pub async fn serve(listener: UnixListener, engine: mpsc::Sender<Incoming>) {
+pub async fn serve(listener: UnixListener, engine: mpsc::Sender<Incoming>, accounts: watch::Receiver<Accounts>) {
     let seats = Arc::new(Seats::default());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let Ok(uid) = stream.peer_cred().map(|c| c.uid()) else { continue };
-                let Some(seat) = seats.take(uid) else { continue };
+                let whose = accounts.borrow().whose(uid);
+                let Some(seat) = seats.take(whose) else { continue };
                 let engine = engine.clone();
                 tokio::spawn(async move {
                     // A client that goes away or says nothing costs nobody else anything.
@@ -244,6 +246,12 @@ mod tests {
         drop(alice);
         assert!(seats.take(1003).is_some());
         drop((mallory, gang, firsts, root));
+        // Subordinate numbers do not make a gang of one.
+        let accounts = Accounts::default();
+        let sub: Vec<Seat> = (100_000..165_536).filter_map(|uid| seats.take(accounts.whose(uid))).collect();
+        assert_eq!(sub.len(), OF_ONE);
+        assert!(seats.take(accounts.whose(1002)).is_some());
+        drop(sub);
         assert!(seats.taken().is_empty());
     }
 }

@@ -198,6 +198,18 @@ fn standing(row: &Row, wall: SystemTime) -> (Standing, Option<Duration>) {
     (standing, age)
 }
 
+/// The time by which rows are old. When two or more others all come from the future, it is this VM's clock that is wrong: they
+/// are no older then than the least of what they are ahead.
+fn agreed(rows: &[Row], own: &str, wall: SystemTime) -> SystemTime {
+    let written = |row: &Row| humantime::parse_rfc3339(&row.written_at).ok();
+    let others: Vec<SystemTime> = rows.iter().filter(|row| row.node != own).filter_map(written).collect();
+    let ahead = |at: &SystemTime| at.duration_since(wall).is_ok_and(|ahead| ahead > AHEAD);
+    if others.len() < 2 || !others.iter().all(ahead) {
+        return wall;
+    }
+    others.into_iter().max().unwrap_or(wall)
+}
+
 /// Who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Asker<'a> {
@@ -225,6 +237,7 @@ pub fn view(seen: &Seen, own: &Content, asker: Asker<'_>, wall: SystemTime) -> P
         written_at: None,
         ..node(&own.row)
     };
+    let wall = agreed(&seen.rows, &own.row.node, wall);
     let others = seen.rows.iter().filter(|row| row.node != own.row.node).map(|row| {
         let (state, age) = standing(row, wall);
         let who = marked.as_ref().map(|marked| {

@@ -47,6 +47,13 @@ pub fn refresh(memory: &mut Memory, mounted: &Mounted) {
         (memory.answered, memory.probed_at, memory.silent) = (None, None, 0);
         memory.search = Search::default();
     }
+    // What is not asked now has no next time: asked for by the clock alone, the brain would wake up for nothing without end.
+    let asked = mounted.in_the_way.is_none()
+        && mounted.guard.is_some()
+        && mounted.root.as_ref().is_some_and(|root| root.other.is_none());
+    if !asked {
+        memory.probed_at = None;
+    }
     let mounts: Vec<u64> = id.into_iter().chain(mounted.users.iter().map(|u| u.mount.id)).collect();
     memory.keys.left.retain(|id| mounts.contains(id));
     if let (Some(root), None) = (&mounted.root, memory.reached) {

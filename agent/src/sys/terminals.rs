@@ -8,11 +8,14 @@ use super::mountinfo;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The most terminals that are written on.
 pub const MOST: usize = 512;
+/// The most of one user's: whoever opens a thousand keeps nobody else from being told.
+pub const OF_ONE: usize = 32;
 /// The longest text, in bytes.
 pub const LONGEST: usize = 4096;
 
@@ -51,10 +54,18 @@ pub fn of_people(dev: &Path, is_human: &dyn Fn(u32) -> bool) -> Vec<Terminal> {
         let uid = owner(&name).filter(|uid| is_human(*uid) || (roots && *uid == 0))?;
         Some(Terminal { name, uid })
     });
-    let mut found: Vec<Terminal> = whose.collect();
-    found.sort();
+    let mut of_one: BTreeMap<u32, Vec<Terminal>> = BTreeMap::new();
+    // A console is where somebody sits for certain: it comes before what a user can have any number of.
+    whose.for_each(|terminal| of_one.entry(terminal.uid).or_default().push(terminal));
+    let ranked = of_one.into_values().flat_map(|mut own: Vec<Terminal>| {
+        own.sort_by(|a, b| (a.name.starts_with("pts/"), &a.name).cmp(&(b.name.starts_with("pts/"), &b.name)));
+        own.into_iter().take(OF_ONE).enumerate()
+    });
+    let mut found: Vec<(usize, Terminal)> = ranked.collect();
+    // Everybody's first one before anybody's second.
+    found.sort_by(|(a, one), (b, other)| (a, one.uid).cmp(&(b, other.uid)));
     found.truncate(MOST);
-    found
+    found.into_iter().map(|(_, terminal)| terminal).collect()
 }
 
 /// The group of terminals: what devpts gives to every new one. Their owners may change the group of theirs, so that it
@@ -123,13 +134,35 @@ mod tests {
         std::os::unix::fs::symlink("/dev/null", dir.path().join("pts/3")).unwrap();
         let found = of_people(dir.path(), &|uid| uid == own);
         let names: Vec<&str> = found.iter().map(|t| t.name.as_str()).collect();
-        assert_eq!(names, ["pts/1", "pts/2", "pts/3", "tty1"]);
+        assert_eq!(names, ["tty1", "pts/1", "pts/2", "pts/3"]);
         let odd = ["pts/ptmx", "../secret", "pts/../secret", "pts/", "secret", "pts/1/x"].map(str::to_owned);
         let odd = odd.map(|name| Terminal { name, uid: own });
         assert_eq!(write(dir.path(), &[found, odd.to_vec()].concat(), "gone"), 0);
         for name in ["pts/1", "tty1", "secret"] {
             assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), "kept");
         }
+    }
+
+    #[test]
+    fn whoever_has_a_thousand_hides_nobodys_first() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pts")).unwrap();
+        let own = rustix::process::getuid().as_raw();
+        for name in (0..600).map(|n| format!("pts/{n}")).chain(["tty1".to_owned()]) {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = of_people(dir.path(), &|uid| uid == own);
+        assert_eq!((found.len(), found[0].name.as_str()), (OF_ONE, "tty1"));
+        if own != 0 {
+            return;
+        }
+        for n in 500..600 {
+            std::os::unix::fs::chown(dir.path().join(format!("pts/{n}")), Some(2000 + n), None).unwrap();
+        }
+        let found = of_people(dir.path(), &|uid| uid != 0);
+        assert_eq!(found.len(), 100 + OF_ONE, "a hundred users have one each, and root theirs");
+        let found = of_people(dir.path(), &|uid| uid == own || uid > 2000);
+        assert!(found.iter().take(100).map(|t| t.uid).collect::<std::collections::BTreeSet<_>>().len() == 100);
     }
 
     #[test]

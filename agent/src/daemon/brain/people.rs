@@ -1,5 +1,6 @@
 //! What people at terminals are told.
 
+use super::super::accounts::Accounts;
 use super::{Brain, Mode};
 use crate::scale_set::decide::drain::Notice;
 use crate::share::model::Failure;
@@ -20,6 +21,15 @@ pub(super) enum Words {
 }
 
 impl Brain {
+    /// Notes who is somebody on this machine.
+    pub(super) fn know_accounts(&mut self) {
+        let known = Accounts::new(&self.idle.range, self.engine.users.users.values().map(|r| r.account.uid));
+        if self.idle.accounts != known {
+            self.accounts.send_replace(known.clone());
+            self.idle.accounts = known;
+        }
+    }
+
     /// Tells people at terminals that the VM may go, if they have not been told. A round that ends by itself tells nobody.
     pub(super) fn tell_people(&mut self) {
         if self.mode != Mode::Service || self.ending || self.telling.is_some() || self.scale_set.is_ending() {
@@ -35,7 +45,7 @@ impl Brain {
         if self.telling.is_some() {
             return self.said_to_people(&words, false);
         }
-        let human = |uid: u32| self.idle.is_human(uid);
+        let human = |uid: u32| self.idle.is_human(uid) && whom.is_none_or(|wanted| wanted == uid);
         let mut terminals = terminals::of_people(Path::new("/dev"), &human);
         terminals.retain(|terminal| whom.is_none_or(|uid| terminal.uid == uid));
         if terminals.is_empty() {

@@ -75,6 +75,18 @@ fn a_row_is_written_when_it_differs_and_every_ten_minutes() {
 }
 
 #[test]
+fn a_clock_that_is_behind_all_others_is_this_vms_own() {
+    let standings = |rows: &[Row]| {
+        let view = view(&seen(rows), &content("a", &[]), nobody(), wall());
+        view.nodes.into_iter().filter(|n| !n.here).map(|n| n.state).collect::<Vec<_>>()
+    };
+    assert_eq!(standings(&[row_of("b", -180), row_of("c", -200)]), [Standing::Live, Standing::Live]);
+    assert_eq!(standings(&[row_of("b", -180), row_of("c", -2000)]), [Standing::Silent, Standing::Live]);
+    assert_eq!(standings(&[row_of("b", -180), row_of("c", 10)]), [Standing::Silent, Standing::Live]);
+    assert_eq!(standings(&[row_of("b", -180)]), [Standing::Silent], "of two nobody can tell which");
+}
+
+#[test]
 fn not_all_write_at_once_and_failures_wait_longer_and_longer() {
     let taken = |chance| {
         let mut memory = Memory::default();
