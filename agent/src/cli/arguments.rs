@@ -29,15 +29,25 @@ pub enum Command {
         once: bool,
     },
     /// Shows how the share, your notebooks and this VM are: exit 0 ready, 1 not, 3 no agent runs.
+    ///
+    /// An agent that has not looked for three minutes counts as none.
     Status(status::StatusArgs),
-    /// Waits until the share and the notebooks are there.
+    /// Waits until the share and the notebooks are there: exit 0 they are, 1 the time is up, 2 you may not know, 3 no agent
+    /// runs.
+    ///
+    /// `ready` is that the share is mounted, that every user whom the agent knows has their directory and their link, and that
+    /// there is no problem. Who has no home yet is not waited for: their link is made at their first log-in.
     Wait(wait::WaitArgs),
     /// Says whether this VM counts as used, by whom and what: exit 0 idle, 1 not idle, 3 not known.
     Idle(idle::IdleArgs),
     /// Keeps this VM for you, for a time or while a command runs. Everybody sees that.
+    ///
+    /// How long it may be is the administrator's to say.
     Keep(keep::KeepArgs),
     /// Shows every VM of the pool, whether it is used, and on which of them you are: exit 0, 1 not all could be read, 3
     /// no agent runs.
+    ///
+    /// Those of which nothing was heard say for how long. When the share is away, what was read last is shown.
     Pool(pool::PoolArgs),
     /// What the agent would do now; touches nothing.
     Plan {

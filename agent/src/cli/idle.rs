@@ -39,7 +39,7 @@ pub struct IdleArgs {
 /// What `idle` does with recordings.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum IdleCommand {
-    /// Writes what is seen into a file until it is interrupted: figures and user ids, no names, no commands.
+    /// For root: writes what is seen into a file until it is interrupted: figures and user ids, no names, no commands.
     Record {
         /// The file. One that is there is not written over.
         file: PathBuf,
@@ -148,11 +148,19 @@ pub fn ask(socket: &Path, request: &Request) -> io::Result<Reply> {
 }
 
 fn record(socket: &Path, file: &Path) -> io::Result<u8> {
-    let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(file)?;
+    // Whoever may not, or asks where no agent runs, has no file of nothing.
+    let mut first = Some(fetch(socket, 0.0)?);
+    let named = |e: io::Error| io::Error::other(format!("{}: {e}", file.display()));
+    let mut out = std::fs::OpenOptions::new().write(true).create_new(true).open(file).map_err(named)?;
     writeln!(out, "{}", serde_json::to_string(&Head::default())?)?;
     let mut after = 0.0;
     loop {
-        let samples = fetch(socket, after)?;
+        let samples = match first.take().map_or_else(|| fetch(socket, after), Ok) {
+            Ok(samples) => samples,
+            // The agent is started anew, or is late: a day's recording does not end by that.
+            Err(e) if is_passing(&e) => Vec::new(),
+            Err(e) => return Err(e),
+        };
         for sample in &samples {
             out.write_all(recording::line(sample)?.as_bytes())?;
             after = sample.at;
@@ -162,6 +170,19 @@ fn record(socket: &Path, file: &Path) -> io::Result<u8> {
             std::thread::sleep(FETCH);
         }
     }
+}
+
+/// Whether nobody answers just now.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionRefused, ConnectionReset, Interrupted, InvalidData, NotFound, TimedOut, UnexpectedEof,
+        WouldBlock,
+    };
+    let half = matches!(error.kind(), InvalidData | UnexpectedEof);
+    half || matches!(
+        error.kind(),
+        NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | TimedOut | WouldBlock | Interrupted
+    )
 }
 
 fn fetch(socket: &Path, after: f64) -> io::Result<Vec<Sample>> {

@@ -16,9 +16,7 @@ use std::time::Duration;
 /// How often `--watch` looks.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Show how the share, your notebooks and this VM are.
-///
-/// Exits 0 when all is ready, 1 when something is not, and 3 when no agent runs or it has not looked for three minutes.
+/// How the status is shown.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StatusArgs {
     /// Print JSON.

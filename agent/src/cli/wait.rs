@@ -20,13 +20,7 @@ const EVERY: Duration = Duration::from_millis(200);
 const FORBIDDEN: &str =
     "dsvm-agent wait: only root can wait for another user; wait for your own name, `ready` or `mounted`";
 
-/// Wait until the share and the notebooks are there.
-///
-/// `ready` is that the share is mounted, that every user whom the agent knows has their directory and their link, and that
-/// there is no problem. Who has no home yet is not waited for: their link is made at their first log-in.
-///
-/// Exits 0 as soon as they are, 1 when the time is up, 2 when you may not know, and 3 when the time is up and no agent
-/// runs.
+/// What to wait for, and how long.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WaitArgs {
     /// What to wait for: that everything is `ready`, that the share is `mounted`, or that one user has their notebooks,

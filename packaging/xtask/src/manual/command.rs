@@ -38,10 +38,12 @@ pub fn without_hidden(command: &Command) -> Command {
 fn walk(command: &Command, path: &str, out: &mut String) {
     for inner in command.get_subcommands().filter(|c| !c.is_hide_set()) {
         let path = format!("{path} {}", inner.get_name());
-        if inner.get_subcommands().next().is_some() {
-            walk(inner, &path, out);
-        } else {
+        let has_more = inner.get_subcommands().next().is_some();
+        if !has_more || !inner.is_subcommand_required_set() {
             out.push_str(&one(inner, &path));
+        }
+        if has_more {
+            walk(inner, &path, out);
         }
     }
 }
@@ -66,6 +68,8 @@ fn usage(argument: &Arg) -> String {
     let name = name(argument);
     let more = argument.get_num_args().is_some_and(|n| n.max_values() > 1);
     let name = if more { format!("{name} \\[u2026]") } else { name };
+    // What is another program's begins behind this.
+    let name = if argument.is_last_set() { format!("{} {name}", bold("--")) } else { name };
     if argument.is_required_set() { name } else { format!("[{name}]") }
 }
 
@@ -115,7 +119,15 @@ mod tests {
             .subcommand(Command::new("look").about("Looks.\n\nTwice").arg(json).arg(time))
             .subcommand(Command::new("secret").hide(true).about("Not for people"))
             .subcommand(
-                Command::new("set").subcommand(Command::new("one").about("Sets").arg(Arg::new("file").required(true))),
+                Command::new("set")
+                    .subcommand_required(true)
+                    .subcommand(Command::new("one").about("Sets").arg(Arg::new("file").required(true))),
+            )
+            .subcommand(
+                Command::new("hold")
+                    .about("Holds")
+                    .arg(Arg::new("command").last(true).num_args(0..).value_name("COMMAND"))
+                    .subcommand(Command::new("end").about("Ends that")),
             )
     }
 
@@ -144,6 +156,16 @@ Sets.
 .TP
 \\fIFILE\\fR
 .RE
+.TP
+\\fBprog hold\\fR [\\fB\\-\\-\\fR \\fICOMMAND\\fR \\[u2026]]
+Holds.
+.RS
+.TP
+\\fICOMMAND\\fR
+.RE
+.TP
+\\fBprog hold end\\fR
+Ends that.
 ";
         assert_eq!(text, expected);
         assert!(options(&program()).contains("\\fB\\-\\-config\\fR \\fIFILE\\fR\nSettings.\n"));
@@ -153,7 +175,7 @@ Sets.
     fn what_is_hidden_is_gone_and_the_rest_is_there() {
         let names = |c: &Command| c.get_subcommands().map(|c| c.get_name().to_owned()).collect::<Vec<_>>();
         let rest = without_hidden(&program());
-        assert_eq!(names(&rest), ["look", "set"]);
+        assert_eq!(names(&rest), ["look", "set", "hold"]);
         assert_eq!(names(rest.find_subcommand("set").expect("set")), ["one"]);
         assert_eq!(rest.find_subcommand("look").expect("look").get_arguments().count(), 2);
     }
