@@ -51,6 +51,29 @@ fn a_vm_that_nobody_uses_is_given_up_soon_with_everything_on_the_share() {
 }
 
 #[test]
+fn who_left_before_the_agent_was_started_anew_is_rescued_too() {
+    let Some((vm, azure)) = vm() else { return };
+    let mut agent = vm.agent_start();
+    events_known(&agent, &azure);
+    let ada = vm.terminal("ada");
+    vm.log_in("ada").ok();
+    vm.as_user("ada", "echo precious >~/notebooks/lost.ipynb").ok();
+    // Whoever asks is looked at again.
+    wait_for("it is seen", 3 * SOON, || vm.as_user("ada", "dsvm-agent status").out.contains("only on this VM"));
+    drop(ada);
+    agent.signal("KILL");
+    agent.wait();
+    wait_for("nothing of it is left", SOON, || !vm.sh("pgrep --full '^dsvm-agent'").success());
+    agent = vm.agent_start();
+    events_known(&agent, &azure);
+    wait_for("nobody uses it", 3 * SOON, || told(&agent, "/idle/verdict") == json!("idle"));
+    azure.world().announce("Terminate", 0, MINUTES);
+    azure.until("it is approved", |w| w.vms[0].gone.then_some(()));
+    let rescued = vm.sh("cat /srv/share/notebooks/ada/rescued/*-dsvmpool_0/notebooks/lost.ipynb").ok().to_owned();
+    assert_eq!(rescued, "precious");
+}
+
+#[test]
 fn an_event_of_another_vm_too_is_never_approved() {
     let Some((vm, azure)) = vm() else { return };
     let agent = vm.agent_start();

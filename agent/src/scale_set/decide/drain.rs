@@ -80,9 +80,10 @@ pub struct Memory {
     /// It was not known then who there is: who was here is still to be found out.
     #[serde(default)]
     guests_open: bool,
-    /// When it begins, by the boot-time clock, as far as the wall clock said so when it was first seen.
+    /// The date that was announced, and when that is by the boot-time clock, as far as the wall clock said when it was first
+    /// heard of.
     #[serde(default)]
-    ends: Option<Duration>,
+    ends: Option<(SystemTime, Duration)>,
     /// What people were told of it.
     told: BTreeSet<Notice>,
     /// An event that was to end the VM vanished, and people are to hear of that.
@@ -159,6 +160,11 @@ impl Memory {
         let Some(events) = &facts.events else { return steps };
         let worst = events.iter().filter(|e| e.kind != EventKind::Freeze).max_by_key(|e| e.kind);
         self.follow(worst, facts);
+        let date = worst.and_then(|e| e.not_before);
+        if self.ends.map(|(date, _)| date) != date {
+            let at = |date: SystemTime| facts.now + date.duration_since(facts.wall).unwrap_or_default();
+            self.ends = date.map(|date| (date, at(date)));
+        }
         if self.guests_open {
             self.guests.extend(facts.users.iter().cloned());
             self.guests_open = !facts.known;
@@ -198,7 +204,6 @@ impl Memory {
             undated: event.is_some_and(|e| !e.started && e.not_before.is_some_and(|at| at <= facts.wall)),
             guests: facts.users.clone(),
             guests_open: event.is_some() && !facts.known,
-            ends: event.and_then(|e| Some(facts.now + e.not_before?.duration_since(facts.wall).ok()?)),
             refused: self.refused,
             surely_refused: self.surely_refused,
             busy: Busy { tell_is_old: busy.tell, ..busy },
@@ -276,7 +281,7 @@ impl Memory {
         }
         let unmounted = self.written.is_some_and(|at| !facts.unused || now >= at.saturating_add(UNMOUNT));
         // A clock that jumps takes nobody their notice.
-        let over = left <= margins.approve && self.ends.is_none_or(|at| now + margins.approve >= at);
+        let over = left <= margins.approve && self.ends.is_none_or(|(_, at)| now + margins.approve >= at);
         if (over || (!used && unmounted)) && !ids.is_empty() && !self.is_approved(&ids) {
             self.approve(ids, now, steps);
         }

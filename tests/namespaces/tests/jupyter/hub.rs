@@ -44,6 +44,10 @@ fn set_up(vm: &Sandbox) {
 fn the_hub_is_asked_with_the_smallest_scopes_and_its_servers_by_their_own_users() {
     let Some(vm) = machine(Some(&jupyter()), "") else { return };
     set_up(&vm);
+    // What users call their files goes into the hub's log and onto its pages as what it is.
+    let said = "import dsvm_agent_hub as hub; print(hub._text({'summary': 'a\\n[I] \\x1b[2J', 'remedy': 'é'}))";
+    let said = vm.sh(&format!("cd /usr/share/dsvm-agent/jupyter && {PYTHON} -c \"{said}\""));
+    assert_eq!(said.ok(), "a\\u{a}[I] \\u{1b}[2J é");
     let hub = start_hub(&vm);
     let agent = vm.agent_start();
     agent.wait_ready();
