@@ -116,13 +116,13 @@ fn secret(text: &str) -> Result<String, String> {
     Err("is the name of a secret: letters, digits and hyphens. The key itself belongs in the vault alone".to_owned())
 }
 
-/// A client id: a GUID.
-fn identity(text: &str) -> Result<String, String> {
+/// The client id of an identity: a GUID, in small letters.
+pub(super) fn identity(text: &str) -> Result<String, String> {
     let groups: Vec<usize> = text.split('-').map(str::len).collect();
     if groups == [8, 4, 4, 4, 12] && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
-        return Ok(text.to_owned());
+        return Ok(text.to_ascii_lowercase());
     }
-    Err(format!("{text:?} is no client id: it looks like 01234567-89ab-cdef-0123-456789abcdef"))
+    Err(format!("is the client id of a managed identity, such as 3f2a1c5e-0000-4000-8000-000000000000, not {text:?}"))
 }
 
 #[cfg(test)]
@@ -155,8 +155,10 @@ mod tests {
         ] {
             assert!(vault(bad).is_err(), "{bad}");
         }
-        assert!(identity("01234567-89ab-cdef-0123-456789abcdef").is_ok());
-        assert!(identity("my-identity").is_err());
+        assert_eq!(identity("3F2A1C5E-0000-4000-8000-000000000000").unwrap(), "3f2a1c5e-0000-4000-8000-000000000000");
+        for bad in ["my-identity", "", "3f2a1c5e000040008000000000000000", "3f2a1c5e-0000-4000-8000-00000000000g"] {
+            assert!(identity(bad).is_err(), "{bad}");
+        }
         let key = "dGhpcyBpcyBhIGtleQ==";
         assert!(!secret(key).unwrap_err().contains("dGhp"), "a key that stands in the wrong place is not repeated");
         assert!(secret("share-key-2").is_ok() && secret("").is_err());

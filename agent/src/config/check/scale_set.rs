@@ -3,13 +3,15 @@
 use super::super::fragment::Fragment;
 use super::super::place::Given;
 use super::super::settings::ScaleSet;
-use super::Findings;
+use super::{Findings, credentials};
 use crate::sys::http::Url;
 use std::net::SocketAddr;
 
 pub(super) fn scale_set(fragment: &Fragment, findings: &mut Findings) -> ScaleSet {
     let default = ScaleSet::default();
-    let client_id = findings.read("scale_set.client_id", fragment.scale_set_client_id.as_ref(), |id| client_id(id));
+    let client_id = findings.read("scale_set.client_id", fragment.scale_set_client_id.as_ref(), |id| {
+        if id.is_empty() { Ok(String::new()) } else { credentials::identity(id) }
+    });
     ScaleSet {
         enabled: fragment.scale_set_enabled.as_ref().map_or(default.enabled, |given| given.value),
         protect: fragment.scale_set_protect.as_ref().map_or(default.protect, |given| given.value),
@@ -44,28 +46,4 @@ fn listen(given: Option<&Given<String>>, findings: &mut Findings) -> Option<Sock
         Err(_) => Err(format!("is an address with a port, such as \"0.0.0.0:9460\", not {text:?}")),
     });
     read.map(|given| given.value)
-}
-
-/// The client id of an identity is a GUID.
-fn client_id(text: &str) -> Result<String, String> {
-    let groups: Vec<usize> = text.split('-').map(str::len).collect();
-    let hex = text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if text.is_empty() || (hex && groups == [8, 4, 4, 4, 12]) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err(format!("is the client id of a managed identity, such as 3f2a1c5e-0000-4000-8000-000000000000, not {text:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_id_is_a_guid_and_not_a_name() {
-        assert_eq!(client_id("3F2A1C5E-0000-4000-8000-000000000000").unwrap(), "3f2a1c5e-0000-4000-8000-000000000000");
-        assert_eq!(client_id("").unwrap(), "");
-        for bad in ["dsvm-identity", "3f2a1c5e000040008000000000000000", "3f2a1c5e-0000-4000-8000-00000000000g"] {
-            assert!(client_id(bad).is_err(), "{bad}");
-        }
-    }
 }
