@@ -6,7 +6,7 @@
 //! about, a unit that systemd would not start, or one that is more exposed than it was, fails the build.
 
 use crate::host::{self, Error, run};
-use crate::{manual, program, sbom, unit};
+use crate::{licences, manual, program, sbom, unit};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -98,17 +98,21 @@ fn pack(work: &Path, program: &Path, version: &str) -> Result<PathBuf, Error> {
 /// # Errors
 /// cargo does not say.
 pub fn bill(version: &str) -> Result<String, Error> {
-    let metadata = run(Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
-        .current_dir(root()))?;
     let path = root().join("Cargo.lock");
     let lock = fs::read_to_string(&path).map_err(|error| Error::File(path, error))?;
     let time = format!("--date=@{}", source_date_epoch()?);
     let time = run(Command::new("date").args(["--utc", "+%Y-%m-%dT%H:%M:%SZ", &time]))?;
     let failed = |why: String| Error::Failed("the bill of materials".to_owned(), why);
-    let metadata = serde_json::from_str(&metadata).map_err(|error| failed(error.to_string()))?;
-    let bill = sbom::bill(&metadata, &lock, "dsvm-agent", version, time.trim()).map_err(failed)?;
+    let bill = sbom::bill(&metadata()?, &lock, "dsvm-agent", version, time.trim()).map_err(failed)?;
     Ok(format!("{bill:#}\n"))
+}
+
+/// What cargo resolved for the machines that the package is for.
+fn metadata() -> Result<serde_json::Value, Error> {
+    let text = run(Command::new(env!("CARGO"))
+        .args(["metadata", "--locked", "--format-version=1", "--filter-platform=x86_64-unknown-linux-gnu"])
+        .current_dir(root()))?;
+    serde_json::from_str(&text).map_err(|error| Error::Failed("cargo metadata".to_owned(), error.to_string()))
 }
 
 /// The time of the last commit: what every file in the package is dated.
@@ -144,6 +148,9 @@ fn stage(tree: &Path, program: &Path, version: &str, epoch: &str) -> Result<(), 
     }
     copy(program, &tree.join("dsvm-agent"))?;
     manual::write(&tree.join("manual"), root(), version, &manual::day(epoch)?)?;
+    let metadata = metadata()?;
+    let crates = sbom::shipped(&metadata, "dsvm-agent").map_err(|why| Error::Failed("licences".to_owned(), why))?;
+    write(&tree.join("third-party.txt"), &licences::texts(&crates, &licences::files))?;
     let date = run(Command::new("date").args(["--utc", "--rfc-email", &format!("--date=@{epoch}")]))?;
     let maintainer = maintainer(&debian.join("control"))?;
     let changelog = format!(

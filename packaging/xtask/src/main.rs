@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod host;
 mod image;
+mod licences;
 mod manual;
 mod program;
 mod sbom;

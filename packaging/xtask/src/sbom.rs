@@ -50,6 +50,22 @@ pub fn bill(metadata: &Value, lock: &str, package: &str, version: &str, time: &s
     }))
 }
 
+/// The packages of others that are in the program of `package`, in the order of their names.
+///
+/// # Errors
+/// As [`bill`].
+pub fn shipped<'a>(metadata: &'a Value, package: &str) -> Result<Vec<&'a Value>, String> {
+    let packages: BTreeMap<&str, &Value> = list(metadata, "packages")?.iter().map(|p| (text(p, "id"), p)).collect();
+    let nodes: BTreeMap<&str, &Value> =
+        list(&metadata["resolve"], "nodes")?.iter().map(|n| (text(n, "id"), n)).collect();
+    let root = packages.iter().find(|(_, p)| text(p, "name") == package).ok_or(format!("there is no {package}"))?;
+    let reached = reach(root.0, &nodes, &packages, false);
+    let mut out: Vec<&Value> =
+        reached.iter().filter(|id| *id != root.0).filter_map(|id| packages.get(id).copied()).collect();
+    out.sort_by_key(|p| (text(p, "name"), text(p, "version")));
+    Ok(out)
+}
+
 fn component(package: &Value, shipped: bool, checksums: &BTreeMap<(String, String), String>) -> Value {
     let (name, version) = (text(package, "name"), text(package, "version"));
     let mut out = json!({

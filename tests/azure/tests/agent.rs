@@ -168,6 +168,13 @@ fn probes_and_monitoring_are_answered_over_the_network() {
     let answers = |out: &str| out == "draining" || out == "ready";
     wait_for("the new port", SOON, || answers(&vm.sh("curl -s http://127.0.0.1:9461/ready").out));
     assert!(!vm.sh("curl -s http://127.0.0.1:9460/ready").success());
+    // Somebody else was faster: it has a name.
+    let taken = vm.spawn_as("ada", "exec python3 -m http.server 9462");
+    wait_for("ada's program listens", SOON, || vm.sh("curl -s -o /dev/null http://127.0.0.1:9462/").success());
+    vm.configure(&format!("[scale_set]\nlisten = \"0.0.0.0:9462\"\n[scale_set.endpoints]\n{endpoints}"));
+    let said = || vm.sh("dsvm-agent status").out.split_whitespace().collect::<Vec<_>>().join(" ");
+    wait_for("who holds it is named", SOON, || said().contains("by a program of ada's"));
+    drop(taken);
 }
 
 #[test]

@@ -24,6 +24,7 @@ const PAGES: [&str; 8] = [
 const ELSEWHERE: &[(&str, &str)] = &[
     ("apt-ftparchive ", "cargo xtask test check makes a repository with them"),
     ("apt-get install ./dsvm-agent_", "tests/vm/tests/life.rs upgrades and downgrades so"),
+    ("apt-get purge dsvm-agent", "tests/vm/tests/life.rs purges so"),
     ("az deployment group create ", "makes a pool on Azure; tests/azure/tests/template.rs works the template out"),
     ("az group create ", "makes a resource group on Azure"),
     ("az login", "signs somebody in to Azure"),
@@ -39,6 +40,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("install -D -m 644 /usr/share/dsvm-agent/jupyter/", "tests/namespaces/tests/jupyter/hub.rs"),
     ("install -m ", "a recipe that tests/vm/tests/cloud_init.rs follows"),
     ("journalctl -u dsvm-agent", "reads this machine's journal; tests/vm/tests/life.rs does in a guest"),
+    ("mkdir -p /media/snapshot", "a place for the command after it"),
     ("mount -t cifs ", "takes a share with a snapshot, which only Azure has"),
     ("packer ", "makes a VM on Azure"),
     ("printf ", "a recipe that tests/vm/tests/cloud_init.rs follows"),
@@ -207,7 +209,8 @@ fn the_tests_that_the_security_page_names_exist() {
     for name in named {
         let before = all.split_once(&format!("fn {name}()")).map(|(before, _)| before).unwrap_or_default();
         // One that lasts is marked so between the two.
-        let line = before.lines().rfind(|line| !line.starts_with("#[ignore = \""));
+        let mut lines = before.lines().map(str::trim).rev();
+        let line = lines.find(|line| !line.is_empty() && !line.starts_with("#[ignore = \""));
         assert_eq!(line, Some("#[test]"), "there is no test {name}");
     }
     // Each thing that was tried names who tried it.

@@ -4,6 +4,7 @@ use super::super::listener::{Listener, Page};
 use super::{Brain, Mode};
 use crate::problem::Problem;
 use crate::status::metrics::metrics;
+use crate::sys::sockets;
 use std::time::Duration;
 
 /// A VM that is still starting is no place to send people to, but not for longer than this.
@@ -21,12 +22,23 @@ impl Brain {
         match Listener::open(wanted?, self.page()) {
             Ok(listener) => self.listener = Some(listener),
             Err(e) => {
-                let summary = format!("The address {} of [scale_set] listen cannot be used: {e}.", wanted?);
-                let remedy = "Name a port that is free, and an address of this VM, or 0.0.0.0 for all.";
+                let taken = e.kind() == std::io::ErrorKind::AddrInUse;
+                let by = wanted.filter(|_| taken).and_then(|address| self.holder(address.port()));
+                let by = by.map(|who| format!(", by a program of {who}'s")).unwrap_or_default();
+                let summary = format!("The address {} of [scale_set] listen cannot be used: {e}{by}.", wanted?);
+                let remedy = "Name a port that is free, and an address of this VM, or 0.0.0.0 for all; or end what uses it: sudo ss -ltnp";
                 return Some(Problem::new("scale-set.listener", summary, remedy));
             }
         }
         None
+    }
+
+    /// Who listens at a port, as far as the kernel says.
+    fn holder(&self, port: u16) -> Option<String> {
+        let uid = sockets::listeners().ok()?.into_iter().find(|l| l.port == port)?.uid;
+        let record = self.engine.users.users.values().find(|r| r.account.uid == uid);
+        let other = || if uid == 0 { "root".to_owned() } else { format!("uid {uid}") };
+        Some(record.map_or_else(other, |r| r.account.name.clone()))
     }
 
     /// Answers with what is so now.
