@@ -116,7 +116,8 @@ fn a_home_that_never_answers_holds_up_nobody_else() {
     let stopped = agent.stop();
     assert_eq!(stopped, 0, "it can be stopped meanwhile");
     drop(silent);
-    vm.sh("umount /home/mallory").ok();
+    // The helper that waited there ends once nobody answers for certain.
+    wait_for("nobody holds the home any more", SOON, || vm.sh("umount /home/mallory").success());
     let agent = vm.agent_start();
     agent.wait_ready();
     agent.wait_no_problem();
