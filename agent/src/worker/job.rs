@@ -420,8 +420,13 @@ impl Job {
 
     /// Whether its answer may be longer than what a socket takes before somebody reads (200 KiB, unix(7)).
     pub fn answers_at_length(&self) -> bool {
-        // What a look sees is as long as users make it: hundreds of connections, kernels, inhibitors.
-        matches!(self, Job::Accounts { .. } | Job::Rows | Job::Sense { .. })
+        matches!(self, Job::Accounts { .. } | Job::Rows)
+    }
+
+    /// Whether users can make its answer longer than that, by hundreds of connections or kernels. It is short nearly always,
+    /// and comes so often that nobody should wake up for it: the socket gets more room.
+    pub fn may_answer_at_length(&self) -> bool {
+        matches!(self, Job::Sense { .. })
     }
 
     /// Whether the job only looks: a plan may run it.

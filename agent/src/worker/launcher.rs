@@ -8,7 +8,7 @@ use crate::sys::clock::boottime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use rustix::fd::{AsFd, OwnedFd};
 use sd_notify::NotifyState;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ use std::time::Duration;
 const AT_ONCE: usize = 18;
 /// So many messages of the brain's are taken in one turn.
 const AT_A_TURN: usize = 64;
+/// So much room, in bytes, gets an answer that users can make long. It is memory only as far as it is filled.
+const ROOM: usize = 8 * 1024 * 1024;
 /// A killed worker that is still there after this is stuck.
 const DYING: Duration = Duration::from_secs(2);
 /// How long the brain may take to end.
@@ -233,6 +235,9 @@ impl Launcher<'_> {
         if self.workers.values().filter(|w| !w.stuck).count() >= AT_ONCE {
             return Err("too many helpers at once".to_owned());
         }
+        if job.may_answer_at_length() {
+            make_room(&answer);
+        }
         let started = spawn(job, self.own, &self.options.config, Stdio::from(answer));
         let (child, pidfd) = started.map_err(|e| e.to_string())?;
         let deadline = Some(boottime().saturating_add(job.deadline()));
@@ -357,9 +362,34 @@ fn one_line(sentence: &str) -> String {
     sentence.chars().filter(|c| !c.is_control()).take(400).collect()
 }
 
+/// Lets an answer of some megabytes lie in the socket (`SO_SNDBUFFORCE`, socket(7), which takes CAP_NET_ADMIN). Without that
+/// right it stays as it is, and what is longer is not heard.
+fn make_room(answer: &OwnedFd) {
+    let _ = setsockopt(answer, sockopt::SndBufForce, &ROOM);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_answer_lies_in_the_socket_until_its_worker_has_ended() {
+        use std::io::{Read, Write};
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let theirs = OwnedFd::from(theirs);
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        make_room(&theirs);
+        let mut theirs = std::os::unix::net::UnixStream::from(theirs);
+        theirs.set_nonblocking(true).unwrap();
+        let long = vec![b'x'; 4 * 1024 * 1024];
+        theirs.write_all(&long).expect("nobody has read a byte of it");
+        drop(theirs);
+        let mut read = Vec::new();
+        ours.read_to_end(&mut read).unwrap();
+        assert_eq!(read.len(), long.len());
+    }
 
     #[test]
     fn boot_is_never_held_up_for_more_than_20_seconds() {
