@@ -53,6 +53,7 @@ fn facts() -> Facts {
         now: Duration::from_secs(5000),
         used: false,
         users: ["alice".to_owned()].into(),
+        known: true,
         mounts: ["/data".to_owned()].into(),
         unused: true,
     }
@@ -80,6 +81,7 @@ fn days(memory: &mut Memory, first: &Facts) {
         facts.now += Duration::from_secs(30);
         facts.wall += Duration::from_secs(30);
         facts.used = turn % 5 == 4;
+        facts.known = turn % 7 != 3;
         if turn == 15 {
             facts.events = Some(Vec::new());
         }

@@ -162,7 +162,7 @@ impl Memory {
         self.follow(worst, facts);
         let date = worst.and_then(|e| e.not_before);
         if self.ends.map(|(date, _)| date) != date {
-            let at = |date: SystemTime| facts.now + date.duration_since(facts.wall).unwrap_or_default();
+            let at = |date: SystemTime| facts.now.saturating_add(date.duration_since(facts.wall).unwrap_or_default());
             self.ends = date.map(|date| (date, at(date)));
         }
         if self.guests_open {
