@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: figures of the package, in a guest.
+//! `cargo xtask bench`: figures of the package, in a guest, or instructions of its hot paths, without one.
 
-use crate::{deb, host, image};
+use crate::{counts, deb, host, image};
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
@@ -23,10 +23,20 @@ pub struct Options {
     /// Some of: start, size, idle, peers, processes, answers, work, people.
     #[arg(long, value_name = "PARTS")]
     only: Option<String>,
+    /// Instead of all that, count the instructions of what the agent does again and again. One that takes more of them than
+    /// the number that is kept is an error.
+    #[arg(long, conflicts_with_all = ["starts", "idle", "asks", "people", "only"])]
+    counts: bool,
+    /// Keep the numbers of now.
+    #[arg(long, requires = "counts")]
+    keep: bool,
 }
 
 /// Builds the package and the image that guests start from, measures, and prints one table.
 pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    if options.counts {
+        return Ok(counts::run(options.keep)?);
+    }
     image::build(vm::Suite::Trixie, false)?;
     let package = deb::build(Path::new("dist"))?;
     let mut command = Command::new(env!("CARGO"));

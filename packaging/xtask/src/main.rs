@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod cloud_init;
+mod counts;
 mod deb;
 mod demo;
 mod fuzz;
@@ -51,7 +52,7 @@ enum Command {
     },
     /// Try what others write on everything that reads it, with inputs that libFuzzer makes up.
     Fuzz(fuzz::Options),
-    /// Measure the package in a guest and print one table of figures.
+    /// Measure the package in a guest and print one table of figures, or count the instructions of its hot paths.
     Bench(bench::Options),
     /// Build the package and print one table of what it takes: on a disk, to download, to build, to trust.
     Size(size::Options),

@@ -32,6 +32,19 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// # Errors
 /// It cannot be built here, or needs a newer C library or another library.
 pub fn build() -> Result<PathBuf, Error> {
+    release(&["--package=dsvm-agent"])?;
+    let program = path();
+    host::packages(&["binutils"])?;
+    let said = run(Command::new("readelf").args(["--wide", "--dynamic", "--version-info"]).arg(&program))?;
+    objection(&said).map_or(Ok(program), |why| Err(Error::Failed("the build of the program".to_owned(), why)))
+}
+
+/// Builds what cargo's `arguments` name as what is released is built, and returns the directory that it is in then. What
+/// two of these have in common is built once.
+///
+/// # Errors
+/// It cannot be built here.
+pub fn release(arguments: &[&str]) -> Result<PathBuf, Error> {
     if std::env::consts::ARCH != "x86_64" {
         return Err(Error::Missing("the package is built on amd64 only".to_owned()));
     }
@@ -42,7 +55,9 @@ pub fn build() -> Result<PathBuf, Error> {
     flags.extend(cargo_home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
     let (major, minor) = GLIBC;
     run(Command::new(tools.join("bin/cargo-zigbuild"))
-        .args(["zigbuild", "--release", "--locked", "--package=dsvm-agent", "--target"])
+        .args(["zigbuild", "--release", "--locked"])
+        .args(arguments)
+        .arg("--target")
         .arg(format!("{TRIPLE}.{major}.{minor}"))
         .arg("--target-dir")
         .arg(target())
@@ -53,10 +68,7 @@ pub fn build() -> Result<PathBuf, Error> {
         .env("ZIG_GLOBAL_CACHE_DIR", target().join("zig/global"))
         .env("ZIG_LOCAL_CACHE_DIR", target().join("zig/local"))
         .current_dir(root()))?;
-    let program = path();
-    host::packages(&["binutils"])?;
-    let said = run(Command::new("readelf").args(["--wide", "--dynamic", "--version-info"]).arg(&program))?;
-    objection(&said).map_or(Ok(program), |why| Err(Error::Failed("the build of the program".to_owned(), why)))
+    Ok(target().join(TRIPLE).join("release"))
 }
 
 /// Where the built program is.

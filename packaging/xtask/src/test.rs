@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the checks and the rings of tests, from nothing.
 
-use crate::{cloud_init, deb, fuzz, host, image, manual, template};
+use crate::{cloud_init, counts, deb, fuzz, host, image, manual, template};
 use clap::ValueEnum;
 use std::error::Error;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub enum Ring {
     Namespaces,
     /// A simulator of Azure, and the program against it.
     Azure,
-    /// The package in guests.
+    /// The package in guests, and how many instructions its hot paths take.
     Vm,
     /// Everything that reads what others write, for some seconds each. What it found before is kept and tried again by
     /// the unit ring, so it is no part of all.
@@ -81,6 +81,10 @@ pub fn run(rings: &[Ring], only: Option<&str>, long: bool) -> Result<(), Box<dyn
                 }
                 let package = deb::build(Path::new("dist"))?;
                 deb::pack_again(&package)?;
+                if only.is_none() {
+                    // Here, where most of what is counted is built already.
+                    counts::run(false)?;
+                }
                 let mut arguments = vec!["--package", "vm"];
                 if long {
                     arguments.extend(["--run-ignored", "all", "-E", "not test(/hour|ten_minutes|thousand/)"]);

@@ -2,6 +2,8 @@
 //!
 //! Figures of an emulated guest mean something only beside each other, so every row is a pair that was measured in turn,
 //! and its ratio. Nothing here fails because something was slow. `cargo xtask bench` builds what it takes and runs this.
+//!
+//! Instructions are the same on every machine, and can fail: `bin/counts`, which `cargo xtask bench --counts` runs.
 
 use clap::{Parser, ValueEnum};
 use std::time::Duration;
