@@ -177,9 +177,13 @@ mod tests {
     }
 
     fn decide(engine: &mut Engine, present: &[u32], now: Duration) -> Decision {
+        decide_with(engine, MOUNTS, present, now)
+    }
+
+    fn decide_with(engine: &mut Engine, mounts: &str, present: &[u32], now: Duration) -> Decision {
         engine.decide(&Facts {
             now,
-            mounts: Ok(mountinfo::parse(MOUNTS.as_bytes()).unwrap()),
+            mounts: Ok(mountinfo::parse(mounts.as_bytes()).unwrap()),
             present: Some(present.iter().copied().collect::<BTreeSet<u32>>()),
             range: 1000..=60000,
             points: Default::default(),
@@ -215,6 +219,21 @@ mod tests {
             taken.extend(job.directories().map(str::to_owned));
         }
         assert!(taken.iter().any(|d| d.ends_with("bob")), "{taken:?}");
+    }
+
+    #[test]
+    fn a_guard_that_got_the_number_of_the_one_before_has_no_mount_points_yet() {
+        let (mut engine, _) = engine(at(1000));
+        engine.users.all_mut().for_each(|r| (r.point, r.made) = (Some(5), Some(6)));
+        decide(&mut engine, &[], at(1001));
+        assert!(engine.users.all().all(|r| r.point == Some(5) && r.made == Some(6)), "nothing happened to it");
+        decide_with(&mut engine, "", &[], at(1002));
+        assert!(engine.users.all().all(|r| r.point.is_none() && r.made.is_none()));
+        let again = decide(&mut engine, &[], at(1003));
+        let points = |step: &crate::daemon::engine::Step| {
+            matches!(step, crate::daemon::engine::Step::User(crate::workspace::model::Step::MountPoints { .. }))
+        };
+        assert!(again.steps.iter().any(points), "{:?}", again.steps);
     }
 
     #[test]
