@@ -175,13 +175,18 @@ fn record(socket: &Path, file: &Path) -> io::Result<u8> {
 /// Whether nobody answers just now.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{
-        BrokenPipe, ConnectionRefused, ConnectionReset, Interrupted, InvalidData, NotFound, TimedOut, UnexpectedEof,
-        WouldBlock,
+        BrokenPipe, ConnectionRefused, ConnectionReset, Interrupted, NotFound, TimedOut, UnexpectedEof, WouldBlock,
     };
-    let half = matches!(error.kind(), InvalidData | UnexpectedEof);
-    half || matches!(
+    matches!(
         error.kind(),
-        NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | TimedOut | WouldBlock | Interrupted
+        NotFound
+            | ConnectionRefused
+            | ConnectionReset
+            | BrokenPipe
+            | TimedOut
+            | WouldBlock
+            | Interrupted
+            | UnexpectedEof
     )
 }
 
