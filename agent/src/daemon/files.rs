@@ -141,6 +141,7 @@ mod tests {
     use crate::workspace::decide::take_accounts;
     use crate::workspace::model::{Account, Link};
     use crate::workspace::rescue::Surveyed;
+    use crate::workspace::rescue::watch::came;
     use std::collections::BTreeSet;
 
     const MOUNTS: &str = "5 1 0:9 / /data ro,nosuid,nodev,noexec - tmpfs dsvm-agent-guard rw\n\
@@ -219,6 +220,15 @@ mod tests {
             taken.extend(job.directories().map(str::to_owned));
         }
         assert!(taken.iter().any(|d| d.ends_with("bob")), "{taken:?}");
+    }
+
+    #[test]
+    fn whose_files_an_agent_before_this_one_looked_at_was_here() {
+        let (engine, _) = engine(at(1000));
+        let bob = &engine.users.users["bob"];
+        assert!(!came(bob, None) && came(bob, Some(&Files::new(1002))));
+        assert!(!came(bob, Some(&Files::new(1003))), "that was another of his name");
+        assert!(came(&engine.users.users["alice"], None), "she is here");
     }
 
     #[test]

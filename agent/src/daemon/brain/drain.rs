@@ -16,7 +16,7 @@ use crate::worker::launcher::RUN;
 use crate::workspace::memory::{Closing, Record};
 use crate::workspace::model::Person;
 use crate::workspace::observe;
-use crate::workspace::rescue::watch::Files;
+use crate::workspace::rescue::watch::came;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -36,12 +36,6 @@ fn file() -> PathBuf {
 /// What a predecessor did.
 pub(super) fn restore(boot_id: &str) -> Memory {
     Memory::restore(std::fs::read(file()).ok().as_deref(), boot_id)
-}
-
-/// Whether a user was here since boot: as far as this agent saw, or one before it that looked at their files.
-fn came(record: &Record, files: Option<&Files>) -> bool {
-    let before = files.is_some_and(|files| files.uid == record.account.uid);
-    record.last_present.is_some() || record.hurried.is_some() || before
 }
 
 impl Brain {

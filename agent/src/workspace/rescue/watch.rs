@@ -5,6 +5,7 @@
 
 use super::Surveyed;
 use super::last::Last;
+use crate::workspace::memory::Record;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub struct Files {
     /// What was found there, and when.
     #[serde(skip)]
     last: Option<(Duration, Last)>,
+}
+
+/// Whether a user was here since boot: as far as this agent saw, or one before it that looked at their files.
+pub fn came(record: &Record, files: Option<&Files>) -> bool {
+    let before = files.is_some_and(|files| files.uid == record.account.uid);
+    record.last_present.is_some() || record.hurried.is_some() || before
 }
 
 impl Files {
