@@ -18,7 +18,6 @@ use crate::workspace::model::{Account, Person};
 use crate::workspace::names;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -120,9 +119,9 @@ fn mounted(target: &Path, user: &str) -> Result<(), String> {
 
 /// Starts the worker and follows it to its end.
 fn watch(job: &Job, config: &Path, screen: &mut Screen) -> Result<Outcome, String> {
-    let (mut child, _pidfd) =
-        spawn::spawn(job, (65534, 65534), config, Stdio::piped()).map_err(|e| format!("starting a worker: {e}"))?;
-    let out = child.stdout.take().ok_or("no pipe")?;
+    let (out, answer) = std::io::pipe().map_err(|e| format!("a pipe: {e}"))?;
+    let child =
+        spawn::spawn(job, (65534, 65534), config, answer.into()).map_err(|e| format!("starting a worker: {e}"))?;
     let (tell, heard) = mpsc::sync_channel(16);
     std::thread::spawn(move || {
         let mut reader = BufReader::new(out);
@@ -159,8 +158,8 @@ fn watch(job: &Job, config: &Path, screen: &mut Screen) -> Result<Outcome, Strin
             }
         }
     };
-    let _ = child.kill();
-    let _ = child.try_wait();
+    child.kill();
+    child.has_ended();
     outcome
 }
 

@@ -19,6 +19,7 @@ use crate::scale_set::act::Ask;
 use crate::share::observe::short;
 use crate::status::model::{Health, Status};
 use crate::status::publish;
+use crate::sys::alarm::Alarm;
 use crate::sys::clock::{boot_id, boottime};
 use crate::sys::{host, mountinfo, process, random};
 use crate::worker::client::{Client, Event};
@@ -208,6 +209,7 @@ impl Brain {
         let listener = request::listen(&socket).map_err(|e| format!("{}: {e}", socket.display()))?;
         tokio::spawn(request::serve(listener, to_requests, self.accounts.subscribe()));
         let mounts = trigger::mounts();
+        let alarm = Alarm::new().map_err(|e| format!("an alarm: {e}"))?;
         // Passes leave half of the time to others, whatever happens how often.
         let mut rested = Instant::now();
         while !self.ending {
@@ -221,7 +223,7 @@ impl Brain {
                 Some(trigger) = triggers.recv() => { self.gathered.insert(trigger); self.look_after(GATHER); }
                 Some(incoming) = requests.recv() => if self.request(incoming) { self.look_after(Duration::ZERO) },
                 () = trigger::changed(&mounts) => self.look_after(MOUNTS),
-                () = tokio::time::sleep_until(until) => {}
+                () = alarm.at(until) => {}
             }
             let now = Instant::now();
             if self.ending || now < self.next_look(now).max(rested) {

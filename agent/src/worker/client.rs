@@ -8,8 +8,8 @@ use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -81,8 +81,9 @@ impl Client {
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let (done, through) = mpsc::unbounded_channel();
+        // That there is room in it again is no news: what does not fit is not sent.
         // SAFETY: the socket is owned by the AsyncFd from here on: it is closed only after it was deregistered.
-        let socket = unsafe { AsyncFd::register(socket) }?;
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Self { socket, pending: BTreeMap::new(), next: 0, done, through })
     }
 

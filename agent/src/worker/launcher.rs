@@ -2,7 +2,8 @@
 //! passes signals on, and speaks to systemd. It parses nothing but its own socket pair, and reads no answer.
 
 use super::job::Job;
-use super::spawn::{identity, pidfd, spawn, unblock};
+use super::spawn::{identity, spawn};
+use super::started::Started;
 use super::wire::{self, Ask, Ending, Tell};
 use crate::sys::clock::boottime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags};
 use sd_notify::NotifyState;
 use std::collections::BTreeMap;
 use std::io;
@@ -61,8 +63,7 @@ struct Worker {
     /// The brain's number for it; nothing when that brain is dead: the next one counts anew.
     id: Option<u64>,
     target: String,
-    child: Child,
-    pidfd: OwnedFd,
+    process: Started,
     /// Kill it then; when that is past: call it stuck then.
     deadline: Option<Duration>,
     killed: bool,
@@ -136,7 +137,7 @@ impl Launcher<'_> {
         };
         // What the dead brain asked for has nobody to answer to.
         for worker in self.workers.values_mut() {
-            let _ = worker.child.kill();
+            worker.process.kill();
             (worker.id, worker.killed) = (None, true);
             worker.deadline = Some(boottime() + DYING);
         }
@@ -149,7 +150,11 @@ impl Launcher<'_> {
         command.env_clear().uid(self.own.0).gid(self.own.1).stdin(Stdio::from(theirs)).current_dir("/");
         // Where the log goes is systemd's to say; it tells the log's format, and nothing else of the environment.
         command.envs(std::env::vars_os().filter(|(k, _)| k == "JOURNAL_STREAM"));
-        unblock(&mut command);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) is one.
+        unsafe {
+            // The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
+            command.pre_exec(|| Ok(SigSet::all().thread_unblock()?));
+        }
         command.spawn()
     }
 
@@ -161,7 +166,7 @@ impl Launcher<'_> {
             PollTimeout::try_from(t + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let mut fds: Vec<PollFd<'_>> = others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-        fds.extend(self.workers.values().map(|w| PollFd::new(w.pidfd.as_fd(), PollFlags::POLLIN)));
+        fds.extend(self.workers.values().map(|w| PollFd::new(w.process.as_fd(), PollFlags::POLLIN)));
         // An interrupted or failed poll only means another turn.
         let _ = poll(&mut fds, timeout);
     }
@@ -238,21 +243,15 @@ impl Launcher<'_> {
         if job.may_answer_at_length() {
             make_room(&answer);
         }
-        let started = spawn(job, self.own, &self.options.config, Stdio::from(answer));
-        let (child, pidfd) = started.map_err(|e| e.to_string())?;
+        let process = spawn(job, self.own, &self.options.config, answer).map_err(|e| e.to_string())?;
         let deadline = Some(boottime().saturating_add(job.deadline()));
         self.next += 1;
-        self.workers
-            .insert(self.next, Worker { id: Some(id), target, child, pidfd, deadline, killed: false, stuck: false });
+        self.workers.insert(self.next, Worker { id: Some(id), target, process, deadline, killed: false, stuck: false });
         Ok(())
     }
 
     fn reap(&mut self, brain: &OwnedFd) {
-        let ended: Vec<u64> = self
-            .workers
-            .iter_mut()
-            .filter_map(|(k, w)| matches!(w.child.try_wait(), Ok(Some(_))).then_some(*k))
-            .collect();
+        let ended: Vec<u64> = self.workers.iter().filter(|(_, w)| w.process.has_ended()).map(|(key, _)| *key).collect();
         for key in ended {
             if let Some(worker) = self.workers.remove(&key)
                 && let Some(id) = worker.id
@@ -275,7 +274,7 @@ impl Launcher<'_> {
                 (worker.stuck, worker.deadline) = (true, None);
                 stuck.extend(worker.id);
             } else {
-                let _ = worker.child.kill();
+                worker.process.kill();
                 (worker.killed, worker.deadline) = (true, Some(now + DYING));
             }
         }
@@ -288,6 +287,12 @@ impl Launcher<'_> {
             tracing::debug!("the main process was not told {tell:?}: {e}");
         }
     }
+}
+
+/// A descriptor that tells when a child ends.
+fn pidfd(child: &Child) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Makes the directories under `/run`. systemd is not asked to (`RuntimeDirectory=`): what it makes it also removes, and

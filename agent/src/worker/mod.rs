@@ -17,5 +17,6 @@ pub mod launcher;
 pub mod privilege;
 mod route;
 pub mod spawn;
+mod started;
 mod vouch;
 pub mod wire;

@@ -2,68 +2,47 @@
 
 use super::job::{Answer, Job};
 use super::launcher::USER;
+use super::started::{Started, start};
+use crate::share::model::{Attempt, Failure};
 use crate::sys::clock::boottime;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, PidfdFlags};
-use std::io::{self, Read, Write};
-use std::os::unix::process::CommandExt;
+use std::ffi::{CStr, CString};
+use std::io::{self, PipeReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Longest answer that is read.
 const LIMIT: usize = 16 * 1024 * 1024;
 
-/// A descriptor that tells when it ends.
-pub(super) fn pidfd(child: &Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
-}
-
-/// Starts a worker with its job on standard input. The answer goes to `answer`. The descriptor tells when it ends.
+/// Starts a worker with its job on standard input. The answer goes to `answer`.
 ///
 /// # Errors
 /// As of the calls. Then no worker is left: one of which nobody knows would have no deadline, and a second one would be
 /// started for its target.
-pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: Stdio) -> io::Result<(Child, OwnedFd)> {
+pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: OwnedFd) -> io::Result<Started> {
     let envelope = serde_json::to_vec(&(job, own))?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("dsvm-agent").arg("worker").arg("--config").arg(config);
+    let failure = Failure::said(Attempt::Worker, "the helper process could not be started");
+    let excuse = serde_json::to_vec(&Answer::Failed(failure))?;
+    let arguments = [c"dsvm-agent", c"worker", c"--config"].map(CStr::to_owned).into_iter();
+    let arguments: Vec<CString> = arguments.chain([CString::new(config.as_os_str().as_bytes())?]).collect();
+    let (input, mut give) = io::pipe()?;
     // Nothing of the environment but where the log and systemd's credentials are.
     let kept = ["JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"];
-    command.env_clear().envs(std::env::vars_os().filter(|(k, _)| kept.iter().any(|name| k == name)));
-    command.stdin(Stdio::piped()).stdout(answer).current_dir("/");
-    unblock(&mut command);
-    let mut child = command.spawn()?;
-    let input = child.stdin.take();
+    let worker = start(&arguments, &kept, (input.into(), answer), &excuse)?;
     // A pipe takes 64 KiB without waiting; a larger job waits for the worker to read, which it does first thing.
-    let given = pidfd(&child).and_then(|pidfd| {
-        input.map_or(Ok(()), |mut input| input.write_all(&envelope))?;
-        Ok(pidfd)
-    });
-    match given {
-        Ok(pidfd) => Ok((child, pidfd)),
-        Err(e) => {
-            // It has not read its job to the end, and so has begun nothing in which it could hang.
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(e)
-        }
+    if let Err(e) = give.write_all(&envelope) {
+        // It has not read its job to the end, and so has begun nothing in which it could hang.
+        worker.kill();
+        worker.wait();
+        return Err(e);
     }
+    Ok(worker)
 }
 
 /// So long it is waited for the end of what was killed, in milliseconds.
 const END: u16 = 1000;
-
-/// The launcher takes its signals by descriptor and so has them blocked; what it starts must not.
-pub(super) fn unblock(command: &mut Command) {
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; sigprocmask(2) is one.
-    unsafe {
-        command.pre_exec(|| Ok(SigSet::all().thread_unblock()?));
-    }
-}
 
 /// Starts a worker and waits for its answer, for as long as the job may take.
 ///
@@ -78,18 +57,18 @@ pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> 
 /// # Errors
 /// As of [`ask`].
 pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
-    let (mut child, pidfd) = spawn(job, own, config, Stdio::piped()).map_err(|e| format!("starting a helper: {e}"))?;
-    let answer = listen(&mut child, within);
+    let (out, answer) = io::pipe().map_err(|e| format!("a pipe: {e}"))?;
+    let child = spawn(job, own, config, answer.into()).map_err(|e| format!("starting a helper: {e}"))?;
+    let answer = listen(out, within);
     // One that cannot be ended is left behind: it ends with this process's death, or when the server answers. All others
     // take a moment, on a busy machine a long one, and must not stay as what nobody waited for.
-    let _ = child.kill();
-    let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], END);
-    let _ = child.try_wait();
+    child.kill();
+    let _ = poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], END);
+    child.has_ended();
     serde_json::from_slice(&answer?).map_err(|_| "the helper process gave no answer".to_owned())
 }
 
-fn listen(child: &mut Child, within: Duration) -> Result<Vec<u8>, String> {
-    let mut out = child.stdout.take().ok_or("no pipe")?;
+fn listen(mut out: PipeReader, within: Duration) -> Result<Vec<u8>, String> {
     let until = boottime() + within;
     let mut bytes = Vec::new();
     let mut buffer = [0u8; 16 * 1024];
@@ -141,7 +120,8 @@ mod tests {
     #[test]
     fn one_that_takes_no_job_leaves_nothing_behind() {
         let job = Job::MountPoints { directories: vec!["notebooks/x".to_owned(); 100_000] };
-        assert!(spawn(&job, (0, 0), Path::new("/nonexistent"), Stdio::null()).is_err());
+        let answer = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        assert!(spawn(&job, (0, 0), Path::new("/nonexistent"), answer.into()).is_err());
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         assert_eq!(waitid(Id::All, flags), Err(nix::errno::Errno::ECHILD), "neither running nor waited for");
     }

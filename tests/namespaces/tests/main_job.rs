@@ -146,11 +146,14 @@ fn a_mount_that_somebody_holds_is_not_pulled_at_without_end() {
     let Some(vm) = machine("[workspace]\nlinger = \"1s\"\n") else { return };
     let agent = vm.agent_start();
     agent.wait_ready();
+    // They are here until theirs is held: on a busy machine that takes longer than it stays without them.
+    let here = ["ada", "grace"].map(|name| vm.spawn_as(name, "read -r _"));
     vm.log_in("ada").ok();
     vm.log_in("grace").ok();
     let holders = ["ada", "grace"]
-        .map(|name| vm.spawn_as("root", &format!("cd /srv/data/notebooks/{name}; echo >/run/{name}; read -r _")));
+        .map(|name| vm.spawn_as("root", &format!("cd /srv/data/notebooks/{name} && echo >/run/{name}; read -r _")));
     wait_for("both are held", SOON, || vm.exists("/run/ada") && vm.exists("/run/grace"));
+    drop(here);
     // One whom the agent knows, and one whom it does not any more.
     vm.change_user("userdel --remove ada");
     wait_for("she is not known any more", SOON, || agent.status()["counts"]["users"] == 2);

@@ -26,7 +26,8 @@ impl Brain {
     pub(super) fn wants_look(&mut self) -> bool {
         let now = boottime();
         let over = self.waiters.soonest().is_some_and(|at| Instant::now() >= at);
-        let due = self.last.as_ref().is_none_or(|(_, due)| now >= *due) || now >= self.looked + PERIOD;
+        // A little early, when the brain is awake anyway, rather than to wake up for it in a moment.
+        let due = self.last.as_ref().is_none_or(|(_, due)| now >= *due) || now + SLACK >= self.looked + PERIOD;
         let wanted = self.look_at.is_some_and(|at| Instant::now() >= at);
         // Somebody came or went.
         self.who_is_here(now) || wanted || due || over
@@ -98,9 +99,10 @@ impl Brain {
         waiters.chain(self.look_at).fold(at + pause, Instant::min)
     }
 
-    /// Tells the launcher that the brain is alive, if it would not hear of it in time.
+    /// Tells the launcher that the brain is alive, if it would not hear of it in time by what is asked of it anyway.
     pub(super) fn say_alive(&mut self) {
-        if self.told.elapsed() + PRESENCE >= ALIVE {
+        let now = Instant::now();
+        if self.told.elapsed() + self.next_look(now).saturating_duration_since(now) >= ALIVE {
             self.say(&Ask::Alive);
         }
     }
