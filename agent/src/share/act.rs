@@ -4,6 +4,7 @@ use super::credentials;
 use super::model::{Attempt, Failure, GUARD_SOURCE, NOT_MOUNTED, NOT_MOUNTED_TEXT, Probe, ROOT, parent_of};
 use super::nfs;
 use super::options::{self, For};
+use super::workstation;
 use crate::config::settings::{Kind, Share, Source};
 use crate::sys::mount::{self, FsOption, MountError};
 use crate::sys::mountinfo::{self, Mount};
@@ -213,7 +214,10 @@ pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<(), Failure>
     let note = keys.map(|keys| super::repair::note(&keys));
     let tree = match &share.source {
         Source::Directory(path) => clone_source(share, path)?,
-        _ => network(share, For::Agent, None, address, Attempt::Mount)?,
+        _ => {
+            workstation::keep();
+            network(share, For::Agent, None, address, Attempt::Mount)?
+        }
     };
     if let Some(note) = note {
         super::repair::keep(&note)?;
@@ -270,6 +274,9 @@ pub(super) fn network(
     attempt: Attempt,
 ) -> Result<OwnedFd, Failure> {
     let kind = share.kind();
+    if kind == Kind::Smb {
+        workstation::take();
+    }
     let keys = obtain(share)?;
     let mut all = options::source(share, below, address);
     if kind == Kind::Nfs {

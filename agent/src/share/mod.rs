@@ -20,3 +20,4 @@ pub mod repair;
 pub mod shared;
 pub mod vault;
 pub mod whole;
+mod workstation;

@@ -8,6 +8,7 @@ use super::keys::{Given, mark, second};
 use super::model::{Attempt, Failure, ROOT, Rekeyed, parent_of};
 use super::observe::servers;
 use super::options::{self, For};
+use super::workstation;
 use crate::config::settings::{Kind, Share};
 use crate::sys::mount::{self, FsOption, MountError};
 use crate::sys::mountinfo::{self, Mount};
@@ -103,6 +104,7 @@ pub fn rekey(share: &Share, force: bool) -> Result<Rekeyed, Failure> {
         }
         return Ok(Rekeyed { changed: false, left });
     };
+    workstation::take();
     let mounts = read_mounts()?;
     let own: Vec<&Mount> = own(share, &mounts);
     let mut cannot = Vec::new();

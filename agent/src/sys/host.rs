@@ -1,7 +1,7 @@
 //! The machine's name, and whether it is Azure's.
 
-/// The machine's name as its administrator set it (hostname(5)), else as the kernel has it. Not the kernel's first:
-/// systemd's `ProtectHostname=` gives a unit a name space of its own, and there the name of the unit's start stays.
+/// The machine's name as its administrator set it (hostname(5)), else as the kernel has it. Not the kernel's first: a worker
+/// may have taken another, and a unit may have a name space of its own, where the name of its start stays.
 pub fn name() -> String {
     let file = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     chosen(&file, &rustix::system::uname().nodename().to_string_lossy())

@@ -160,6 +160,11 @@ fn a_refusal_is_named_and_heals_by_itself_and_a_new_key_is_taken() {
         |s, _| s.encrypts(true),
     );
 
+    // A clone gets its own name while it has its notebooks, and its agent is upgraded after that: cifs changes nothing about
+    // a mount under another name than it was made under.
+    guest.sh("hostname renamed && systemctl restart dsvm-agent");
+    guest.wait_ready();
+
     // Keys: first as it goes wrong, then as it is done well.
     let key_file = |key: &str| {
         guest.put(format!("username={ACCOUNT}\npassword={key}\n"), "/etc/dsvm-agent/share.key", 0o600);
