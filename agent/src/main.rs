@@ -11,6 +11,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Worker) {
+        // Before there is a log, which has a descriptor of its own.
+        dsvm_agent::sys::process::close_others();
+    }
     log(match &arguments.command {
         Command::Plan { .. } | Command::Doctor { .. } => true,
         Command::Brain(brain) => brain.plan || brain.doctor.is_some(),

@@ -28,8 +28,8 @@ pub fn die_with_parent(parent: i32) -> Result<(), Errno> {
 /// Closes every descriptor above standard error.
 pub fn close_others() {
     let first: RawFd = 3;
-    // SAFETY: close_range(2) with no flags only closes descriptors. It is called first thing in a process of our own
-    // that has been handed nothing above standard error, so that nothing here owns what it closes.
+    // SAFETY: close_range(2) with no flags only closes descriptors. It is called first thing in a process of our own that
+    // has been handed nothing above standard error, or in a copy of one that uses nothing of what its original owns.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 

@@ -53,7 +53,6 @@ pub fn run(config: &Path) -> Result<(), String> {
     let text = |what: &str, e: rustix::io::Errno| format!("{what}: {e}");
     process::hide().map_err(|e| text("PR_SET_DUMPABLE", e))?;
     process::die_with_parent(parent).map_err(|e| text("PR_SET_PDEATHSIG", e))?;
-    process::close_others();
     rustix::process::umask(rustix::fs::Mode::empty());
     let mut envelope = Vec::new();
     std::io::stdin().take(super::wire::LIMIT as u64).read_to_end(&mut envelope).map_err(|e| e.to_string())?;

@@ -2,7 +2,7 @@
 //! passes signals on, and speaks to systemd. It parses nothing but its own socket pair, and reads no answer.
 
 use super::job::Job;
-use super::spawn::{identity, spawn};
+use super::spawn::{copied, identity, spawn};
 use super::started::Started;
 use super::wire::{self, Ask, Ending, Tell};
 use crate::sys::clock::boottime;
@@ -243,7 +243,9 @@ impl Launcher<'_> {
         if job.may_answer_at_length() {
             make_room(&answer);
         }
-        let process = spawn(job, self.own, &self.options.config, answer).map_err(|e| e.to_string())?;
+        // The launcher has one thread.
+        let start = if job.may_be_copied() { copied } else { spawn };
+        let process = start(job, self.own, &self.options.config, answer).map_err(|e| e.to_string())?;
         let deadline = Some(boottime().saturating_add(job.deadline()));
         self.next += 1;
         self.workers.insert(self.next, Worker { id: Some(id), target, process, deadline, killed: false, stuck: false });

@@ -22,6 +22,12 @@ pub enum Privilege {
 }
 
 impl Job {
+    /// Whether a copy of the launcher may do it, and not only a program with a memory of its own: what is done all the time, and
+    /// reads nothing that anybody but the kernel has written.
+    pub fn may_be_copied(&self) -> bool {
+        *self == Job::Probe
+    }
+
     /// As whom it is done, and with which capabilities.
     pub fn privilege(&self) -> Privilege {
         let mounting = CapabilitySet::SYS_ADMIN | CapabilitySet::DAC_READ_SEARCH;

@@ -1,10 +1,12 @@
 //! Starting a worker, and, for a command that an administrator gave, waiting for its answer.
 
+use super::child;
 use super::job::{Answer, Job};
 use super::launcher::USER;
-use super::started::{Started, start};
+use super::started::{Started, copy, start};
 use crate::share::model::{Attempt, Failure};
 use crate::sys::clock::boottime;
+use crate::sys::process;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::ffi::{CStr, CString};
@@ -22,15 +24,35 @@ const LIMIT: usize = 16 * 1024 * 1024;
 /// As of the calls. Then no worker is left: one of which nobody knows would have no deadline, and a second one would be
 /// started for its target.
 pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: OwnedFd) -> io::Result<Started> {
-    let envelope = serde_json::to_vec(&(job, own))?;
     let failure = Failure::said(Attempt::Worker, "the helper process could not be started");
     let excuse = serde_json::to_vec(&Answer::Failed(failure))?;
     let arguments = [c"dsvm-agent", c"worker", c"--config"].map(CStr::to_owned).into_iter();
     let arguments: Vec<CString> = arguments.chain([CString::new(config.as_os_str().as_bytes())?]).collect();
-    let (input, mut give) = io::pipe()?;
     // Nothing of the environment but where the log and systemd's credentials are.
     let kept = ["JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"];
-    let worker = start(&arguments, &kept, (input.into(), answer), &excuse)?;
+    given(job, own, |input| Ok(start(&arguments, &kept, (input, answer), &excuse)?))
+}
+
+/// The same as a copy of this process, which must have one thread.
+///
+/// # Errors
+/// As of [`spawn`].
+pub(super) fn copied(job: &Job, own: (u32, u32), config: &Path, answer: OwnedFd) -> io::Result<Started> {
+    given(job, own, |input| {
+        let work = || {
+            // The launcher's own: its lock and its socket, among others, must end with it.
+            process::close_others();
+            i32::from(child::run(config).is_err())
+        };
+        Ok(copy((input, answer), work)?)
+    })
+}
+
+/// Gives a worker its job, once it is started.
+fn given(job: &Job, own: (u32, u32), started: impl FnOnce(OwnedFd) -> io::Result<Started>) -> io::Result<Started> {
+    let envelope = serde_json::to_vec(&(job, own))?;
+    let (input, mut give) = io::pipe()?;
+    let worker = started(input.into())?;
     // A pipe takes 64 KiB without waiting; a larger job waits for the worker to read, which it does first thing.
     if let Err(e) = give.write_all(&envelope) {
         // It has not read its job to the end, and so has begun nothing in which it could hang.

@@ -1,5 +1,5 @@
 //! A process of this same program, started without waiting for it: std's way waits until the new program runs, which wakes
-//! the launcher once more for every worker.
+//! the launcher once more for every worker. What is done every few seconds goes on as a copy of the launcher instead.
 
 use nix::sys::signal::SigSet;
 use nix::unistd::ForkResult;
@@ -49,6 +49,16 @@ impl Started {
     }
 }
 
+/// Goes on as a copy of this process that does `work` and ends with what it returns: a fifth of what a new program costs, but
+/// with everything in its memory that is in this one's. It has `input` and `output` for its own, `/` for its directory, and no
+/// signal blocked. This process must have one thread, or the copy may wait for ever for a lock that another one held.
+///
+/// # Errors
+/// As of fork(2) and pidfd_open(2). Then no process is left.
+pub(crate) fn copy(streams: (OwnedFd, OwnedFd), work: impl FnOnce() -> i32) -> Result<Started, Errno> {
+    fork(&streams, |ready| if ready { work() } else { NO_PROGRAM })
+}
+
 /// Starts this program with these arguments, of which the first is its name, and only those variables of the environment that
 /// are named. It has `input` and `output` for its own, an own copy of standard error, `/` for its directory, and no signal
 /// blocked. Should the program not come up, `excuse` is what it writes.
@@ -68,20 +78,42 @@ fn start_program(
     program: &CStr,
     arguments: &[CString],
     kept: &[&str],
-    (input, output): (OwnedFd, OwnedFd),
+    streams: (OwnedFd, OwnedFd),
     excuse: &[u8],
 ) -> Result<Started, Errno> {
-    let raw = |e: nix::errno::Errno| Errno::from_raw_os_error(e as i32);
     let environment: Vec<CString> = std::env::vars_os()
         .filter(|(name, _)| kept.iter().any(|k| name == k))
         .filter_map(|(name, value)| CString::new([&name.into_vec()[..], b"=", &value.into_vec()[..]].concat()).ok())
         .collect();
     let ends = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
     let (argv, envp) = (ends(arguments), ends(&environment));
+    fork(&streams, |ready| {
+        // SAFETY: all of it was made before, and lives until then.
+        unsafe {
+            if ready {
+                libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
+            }
+            libc::write(streams.1.as_raw_fd(), excuse.as_ptr().cast(), excuse.len());
+        }
+        NO_PROGRAM
+    })
+}
+
+/// Forks. The child has the streams for its own, `/` for its directory and no signal blocked; it goes on with `child`, which
+/// is told whether that is so, and ends with what that returns. Where this process has threads, `child` may make
+/// async-signal-safe calls only (fork(2), signal-safety(7)).
+fn fork((input, output): &(OwnedFd, OwnedFd), child: impl FnOnce(bool) -> i32) -> Result<Started, Errno> {
+    /// Whatever happens, nothing of this process's own work goes on in its child.
+    struct Never;
+    impl Drop for Never {
+        fn drop(&mut self) {
+            // SAFETY: _exit(2) only ends this process.
+            unsafe { libc::_exit(NO_PROGRAM) }
+        }
+    }
     let nothing = SigSet::empty();
-    // SAFETY: this process may have threads, so that the child may make async-signal-safe calls only (fork(2)), and these are
-    // (signal-safety(7)): all that they take was made before. They are given pointers to what lives until then.
-    match unsafe { nix::unistd::fork() }.map_err(raw)? {
+    // SAFETY: the child makes async-signal-safe calls only, unless its caller knows that it has no threads.
+    match unsafe { nix::unistd::fork() }.map_err(|e| Errno::from_raw_os_error(e as i32))? {
         ForkResult::Parent { child } => {
             let pid = Pid::from_raw(child.as_raw()).ok_or(Errno::SRCH)?;
             rustix::process::pidfd_open(pid, PidfdFlags::empty()).map(|pidfd| Started { pidfd }).inspect_err(|_| {
@@ -90,19 +122,20 @@ fn start_program(
                 let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
             })
         }
-        // SAFETY: as above.
-        ForkResult::Child => unsafe {
-            // Never the same numbers: std has 0 to 2 open in every process of ours. The copies outlive execve(2).
-            let ready = libc::dup2(input.as_raw_fd(), 0) == 0
-                && libc::dup2(output.as_raw_fd(), 1) == 1
-                && libc::chdir(c"/".as_ptr()) == 0
-                && libc::sigprocmask(libc::SIG_SETMASK, nothing.as_ref(), std::ptr::null_mut()) == 0;
-            if ready {
-                libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr());
-            }
-            libc::write(output.as_raw_fd(), excuse.as_ptr().cast(), excuse.len());
-            libc::_exit(NO_PROGRAM)
-        },
+        ForkResult::Child => {
+            let _never = Never;
+            // SAFETY: plain system calls on what lives until then. The streams never have the numbers that they get: std has
+            // 0 to 2 open in every process of ours.
+            let ready = unsafe {
+                libc::dup2(input.as_raw_fd(), 0) == 0
+                    && libc::dup2(output.as_raw_fd(), 1) == 1
+                    && libc::chdir(c"/".as_ptr()) == 0
+                    && libc::sigprocmask(libc::SIG_SETMASK, nothing.as_ref(), std::ptr::null_mut()) == 0
+            };
+            let code = child(ready);
+            // SAFETY: as above.
+            unsafe { libc::_exit(code) }
+        }
     }
 }
 
@@ -139,6 +172,27 @@ mod tests {
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!(lines, ["given", "/", "SigBlk:\t0000000000000000", "PATH"], "{said}");
         mask.thread_unblock().unwrap();
+    }
+
+    #[test]
+    fn a_copy_does_its_work_and_nothing_else() {
+        let (input, mut give) = std::io::pipe().unwrap();
+        let (mut out, output) = std::io::pipe().unwrap();
+        give.write_all(b"given").unwrap();
+        drop(give);
+        // Tests have threads: nothing here takes a lock, as panicking would.
+        let copy = copy((input.into(), output.into()), || {
+            let mut buffer = [0; 5];
+            // SAFETY: plain system calls on what lives until then.
+            let echoed =
+                unsafe { libc::read(0, buffer.as_mut_ptr().cast(), 5) + libc::write(1, buffer.as_ptr().cast(), 5) };
+            i32::from(echoed != 10)
+        })
+        .unwrap();
+        let mut said = String::new();
+        out.read_to_string(&mut said).unwrap();
+        copy.wait();
+        assert_eq!(said, "given");
     }
 
     #[test]

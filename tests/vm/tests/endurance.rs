@@ -143,7 +143,7 @@ const OUTAGES: &[Fault] = &[
 const ACCIDENTS: &[Fault] = &[
     ("the launcher is killed", |w| w.kill("^/usr/bin/dsvm-agent run"), |_| {}),
     ("the main process is killed", |w| w.kill("^dsvm-agent brain"), |_| {}),
-    ("its helpers are killed", |w| (0..20).for_each(|_| w.kill("^dsvm:")), |_| {}),
+    ("its helpers are killed", |w| (0..20).for_each(|_| drop(w.guest.ssh("pkill -KILL '^dsvm:'"))), |_| {}),
     (
         "the main process stands still",
         |w| drop(w.guest.ssh("pkill -STOP -f '^dsvm-agent brain'")),
