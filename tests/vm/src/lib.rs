@@ -33,6 +33,7 @@ pub mod writer;
 
 mod agent;
 mod control;
+mod down;
 mod guest;
 mod network;
 mod qemu;

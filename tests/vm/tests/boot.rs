@@ -63,20 +63,6 @@ fn notebooks_are_there_before_the_hub_and_its_last_saves_arrive() {
     assert!(!guest.sh("journalctl --boot -1 --no-pager").contains("Failed unmounting /datamnt"));
 }
 
-/// The guest's own seconds since boot at which its kernel turned the power off, from the serial line.
-fn powered_off(guest: &Guest) -> Option<f64> {
-    let serial = guest.serial();
-    let line = serial.lines().rev().find(|line| line.contains("reboot: Power down"))?;
-    line.split(['[', ']']).nth(1)?.trim().parse().ok()
-}
-
-/// How long the guest takes from the order to go down until its power is off, by its own clock.
-fn goes_down(guest: &mut Guest) -> f64 {
-    let from: f64 = guest.sh("cut -d' ' -f1 /proc/uptime").parse().expect("seconds");
-    guest.power_off_clean();
-    powered_off(guest).expect("the kernel says so") - from
-}
-
 #[test]
 #[ignore = "two boots and two shutdowns: run it when something about stopping changes"]
 fn a_dead_server_does_not_hold_up_shutdown() {
@@ -93,12 +79,12 @@ fn a_dead_server_does_not_hold_up_shutdown() {
     };
     guest.configure_smb();
     busy(&guest);
-    let well = goes_down(&mut guest);
+    let well = guest.goes_down();
     guest.power_on();
     busy(&guest);
     server.kill_smb();
     guest.wait_away();
-    let dead = goes_down(&mut guest);
+    let dead = guest.goes_down();
     println!("shutdown: {well:.1} s with the server there, {dead:.1} s with it dead and files open");
     // Of that, systemd spends 30 s on writing what cannot be written, before it gives up. Nobody else may wait for it, and
     // an emulated guest beside others is several times as slow as a VM, also without a dead server.
