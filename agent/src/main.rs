@@ -67,6 +67,7 @@ fn main() -> ExitCode {
             cli::greeting::run(&Path::new(launcher::RUN).join("status"));
             Ok(0)
         }
+        Command::GoingDown => cli::going_down::run(config),
         Command::LoginHook => {
             let run = Path::new(launcher::RUN);
             cli::hook::run(&run.join("status/request.sock"), &run.join("late"));

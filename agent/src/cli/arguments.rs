@@ -73,6 +73,9 @@ pub enum Command {
     /// What people read at log-in.
     #[command(hide = true)]
     Greeting,
+    /// What runs while the VM goes down.
+    #[command(hide = true)]
+    GoingDown,
     /// The process that observes and decides.
     #[command(hide = true)]
     Brain(BrainArguments),

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod config;
 pub mod doctor;
+pub mod going_down;
 pub mod greeting;
 pub mod hook;
 pub mod identity;

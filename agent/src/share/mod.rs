@@ -1,5 +1,6 @@
 //! The share: mounted for the agent alone, and for each user a mount of their own directory, put into the guard.
 
+pub mod abandon;
 pub mod act;
 pub mod credentials;
 pub mod decide;

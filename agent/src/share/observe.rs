@@ -98,20 +98,26 @@ pub fn file_mark(path: &Path) -> Option<FileMark> {
     })
 }
 
-/// Where the servers are that the agent's mounts speak to, by address and port.
-pub fn servers(mounts: &[Mount]) -> BTreeSet<(IpAddr, u16)> {
+/// The agent's own mounts, whatever the settings ask for now: the root's and those on a guard.
+pub fn own(mounts: &[Mount]) -> impl Iterator<Item = &Mount> {
     let guards: BTreeSet<u64> =
         mounts.iter().filter(|m| m.fs_type == "tmpfs" && m.source == GUARD_SOURCE).map(|m| m.id).collect();
-    let own = mounts.iter().filter(|m| m.target == Path::new(ROOT) || guards.contains(&m.parent));
-    own.filter_map(|m| {
-        let port = match (m.option("port"), m.fs_type.as_str()) {
-            (Some(port), _) => port.parse().ok().filter(|p| *p != 0).or(Some(2049))?,
-            (None, "cifs") => 445,
-            (None, _) => 2049,
-        };
-        Some((m.option("addr")?.parse().ok()?, port))
-    })
-    .collect()
+    mounts.iter().filter(move |m| m.target == Path::new(ROOT) || guards.contains(&m.parent))
+}
+
+/// Where the servers are that the agent's mounts speak to, by address and port.
+pub fn servers(mounts: &[Mount]) -> BTreeSet<(IpAddr, u16)> {
+    own(mounts).filter_map(server).collect()
+}
+
+/// Where the server of a mount is.
+pub fn server(mount: &Mount) -> Option<(IpAddr, u16)> {
+    let port = match (mount.option("port"), mount.fs_type.as_str()) {
+        (Some(port), _) => port.parse().ok().filter(|p| *p != 0).or(Some(2049))?,
+        (None, "cifs") => 445,
+        (None, _) => 2049,
+    };
+    Some((mount.option("addr")?.parse().ok()?, port))
 }
 
 /// What a mount of the share's root shows, when it is not what the settings ask for.

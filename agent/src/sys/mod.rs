@@ -1,6 +1,7 @@
 //! The seams to the machine: clocks, alarms, HTTP, mounts, file system by descriptor, processes, connections, the kernel's keys,
 //! programs, systemd, terminals.
 
+pub mod address;
 pub mod alarm;
 pub mod clock;
 pub mod host;

@@ -12,8 +12,22 @@ pub fn booted(root: &Path) -> bool {
 /// queued. What is mounted from then on has no such job: systemd finds it at the very end, when the network is gone.
 /// A manager that gives no answer is taken to stay: whoever logs in then has notebooks.
 pub fn is_stopping() -> bool {
+    booted(Path::new("/")) && goes_down() == Some(true)
+}
+
+/// Whether the machine goes down, if anybody says so. At the very end nobody is left who could be asked: then systemd-shutdown
+/// is the first process, by the name to which the kernel shortens that.
+pub fn goes_down() -> Option<bool> {
+    if std::fs::read("/proc/1/comm").is_ok_and(|name| name.trim_ascii() == b"systemd-shutdow") {
+        return Some(true);
+    }
     let show = ["show", "--property=SystemState", "--value"];
-    booted(Path::new("/")) && program::run("/usr/bin/systemctl", show).is_ok_and(|state| says_stopping(&state))
+    let state = program::run("/usr/bin/systemctl", show).ok()?;
+    (says_stopping(&state) || says_staying(&state)).then(|| says_stopping(&state))
+}
+
+fn says_staying(state: &[u8]) -> bool {
+    [&b"initializing"[..], b"starting", b"running", b"degraded", b"maintenance"].contains(&state.trim_ascii())
 }
 
 fn says_stopping(state: &[u8]) -> bool {
@@ -32,5 +46,7 @@ mod tests {
             states.into_iter().filter(|state| says_stopping(format!("{state}\n").as_bytes())).collect();
         assert_eq!(ends, ["stopping"]);
         assert!(!says_stopping(b""));
+        let stays = states.into_iter().filter(|state| says_staying(format!("{state}\n").as_bytes()));
+        assert_eq!(stays.collect::<Vec<_>>(), ["initializing", "starting", "running", "degraded", "maintenance"]);
     }
 }

@@ -1,0 +1,116 @@
+//! What the package's unit runs while the VM goes down: as soon as the file server is dead, what cannot be written there is
+//! given up, so that the programs that wait for it end: [`crate::share::abandon`]. While the server answers it only looks.
+
+use crate::config::settings::Kind;
+use crate::share::abandon::{self, Look, Silence, stand_in};
+use crate::share::doctor::Examine;
+use crate::sys::clock::boottime;
+use crate::sys::mountinfo::{self, Mount};
+use crate::sys::{process, systemd};
+use crate::worker::job::{Answer, Job};
+use crate::worker::spawn;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// The pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a server may take to answer. It is a question that costs it nothing.
+const ANSWER: Duration = Duration::from_secs(4);
+/// The user nobody looks: what a server writes is not read with root's rights.
+const NOBODY: (u32, u32) = (65534, 65534);
+
+type Server = (IpAddr, u16);
+
+/// Watches until nothing of the share is mounted any more. Returns the exit code.
+///
+/// # Errors
+/// In words: the machine does not go down, or not any more, so that nothing may be given up.
+pub fn run(config: &Path) -> Result<u8, String> {
+    let config = std::path::absolute(config).map_err(|e| format!("{}: {e}", config.display()))?;
+    process::hide().map_err(|e| e.to_string())?;
+    let mut systemd = Systemd::default();
+    let mut silence = BTreeMap::<Server, Silence>::new();
+    let mut dead = BTreeSet::new();
+    loop {
+        let goes_down = systemd.says();
+        if goes_down == Some(false) {
+            // An order to go down can be taken back, and systemd can begin anew without a boot. Nobody stands in any longer.
+            return Err("this VM does not go down".to_owned());
+        }
+        // What cannot be read is read the next time.
+        let mounts = mountinfo::read().ok();
+        let servers = mounts.as_deref().map(abandon::servers);
+        if dead.is_empty() && servers.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Ok(0);
+        }
+        for server in servers.unwrap_or_default() {
+            let mounts = mounts.as_deref().unwrap_or_default();
+            if dead.contains(&server) {
+                // One that was covered, or just being made.
+                let _ = abandon::end(mounts, server);
+                continue;
+            }
+            let began = boottime();
+            let answered = answers(server, &config);
+            let silence = silence.entry(server).or_default();
+            *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
+            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(mounts, server) {
+                dead.insert(server);
+            }
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Whether an SMB server answers there.
+fn answers((address, port): Server, config: &Path) -> bool {
+    let job = Job::Examine { what: Examine::Greet { address, port, kind: Kind::Smb } };
+    matches!(spawn::ask_within(ANSWER, &job, NOBODY, config), Ok(Answer::Examined(_)))
+}
+
+/// What systemd says. It has much to do at this moment, and is not waited for.
+#[derive(Default)]
+struct Systemd {
+    asked: Option<mpsc::Receiver<Option<bool>>>,
+    said: Option<bool>,
+}
+
+impl Systemd {
+    /// Whether the machine goes down, as it was said last; nothing as long as it was not.
+    fn says(&mut self) -> Option<bool> {
+        let asked = self.asked.take().unwrap_or_else(|| {
+            let (tell, told) = mpsc::channel();
+            std::thread::spawn(move || tell.send(systemd::goes_down()));
+            told
+        });
+        match asked.try_recv() {
+            Ok(said) => self.said = said.or(self.said),
+            Err(mpsc::TryRecvError::Empty) => self.asked = Some(asked),
+            Err(mpsc::TryRecvError::Disconnected) => {}
+        }
+        self.said
+    }
+}
+
+/// Gives up what waits to be written to a server. Whether that was begun.
+fn give_up(mounts: &[Mount], server: Server) -> bool {
+    let (address, port) = server;
+    tracing::warn!(
+        "The file server at {address} does not answer while this VM goes down. What is not written there is given up."
+    );
+    // An old kernel does not know it, and gives up without.
+    if let Err(e) = abandon::end(mounts, server) {
+        tracing::warn!("Not every file system of the share could be told that it ends: {e}");
+    }
+    let begun = abandon::replace(server).and_then(|listener| {
+        let name = format!("stand-in:{port}");
+        std::thread::Builder::new().name(name).spawn(move || stand_in::stand_in(listener, address))
+    });
+    if let Err(e) = &begun {
+        tracing::warn!("Nothing can stand in for the file server, and programs that wait for it go on waiting: {e}");
+    }
+    begun.is_ok()
+}

@@ -1,0 +1,203 @@
+//! What waits to be written to a file server that is dead is given up when the VM goes down, and only then.
+//!
+//! Users' mounts are `hard`: the kernel tries for ever, and whoever waits for that cannot be killed. A program ends only when
+//! what it wrote is written, so systemd waits for a service three minutes, and as long again at the very end, for every VM
+//! whose server is dead. Nothing that the kernel offers ends that by itself. Seen with Linux 6.1 and 6.12:
+//!
+//! - the thread that writes back waits in `cifs_wait_for_server_reconnect` until the server accepts a connection. It
+//!   takes no signal, and what umount2(2) wakes with `MNT_FORCE` looks again and goes on waiting;
+//! - `CIFS_IOC_SHUTDOWN`, which makes the file system fail everything from now on, reaches what comes after that wait;
+//! - a mount that is `hard` stays so: the loop has taken its answer before it began, and changed options are not looked at.
+//!
+//! So both: the file system is told that it ends, and something on this VM itself accepts that connection in the
+//! server's place, at its address, and refuses ([`stand_in`]). Then the kernel gives up within seconds, every program gets its
+//! error and ends, and the shutdown goes on as any other. Without the former Linux 6.12 asks the stand-in for ever.
+
+pub mod stand_in;
+
+use super::observe::{own, server};
+use crate::sys::mountinfo::{self, Mount};
+use crate::sys::{address, open, sockets};
+use rustix::fd::AsRawFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::time::Duration;
+
+/// A server that has not answered for so long, and so often, is dead to a VM that goes down: one that is only being
+/// restarted, or a packet that was lost, must not cost what can still be written; and all of a shutdown should take half a minute.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So often at least.
+const LOOKS: u32 = 3;
+/// So many bytes from one look to the next are work. Fewer are what a client and a server say when they meet, which ones that
+/// are as good as dead can go on with for ever.
+const WORK: u64 = 64 * 1024;
+/// The server's address is this VM's own for so long after whoever asked for that is gone. A machine that after all goes on
+/// (soft-reboot of systemctl(1)) finds its server again.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A look at a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// When it began.
+    pub began: Duration,
+    /// Whether the server answered a question.
+    pub answered: bool,
+    /// So many bytes the kernel's connections to it have moved so far, as far as they are known.
+    pub moved: u64,
+}
+
+/// A server's silence so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Silence {
+    since: Option<Duration>,
+    looks: u32,
+    moved: Option<u64>,
+}
+
+impl Silence {
+    /// After one more look. A server that is too busy with what is being written to it to answer is not dead.
+    #[must_use]
+    pub fn after(self, look: Look) -> Self {
+        let moved = Some(look.moved);
+        if look.answered || self.moved.is_some_and(|before| look.moved >= before.saturating_add(WORK)) {
+            return Self { moved, ..Self::default() };
+        }
+        let since = Some(self.since.unwrap_or(look.began));
+        Self { since, looks: self.looks.saturating_add(1), moved }
+    }
+
+    /// Whether nothing is to be hoped for any more.
+    pub fn is_death(self, now: Duration) -> bool {
+        self.looks >= LOOKS && self.since.is_some_and(|since| now >= since + PATIENCE)
+    }
+}
+
+/// The servers of the agent's SMB mounts.
+pub fn servers(mounts: &[Mount]) -> BTreeSet<(IpAddr, u16)> {
+    own(mounts).filter(|m| m.fs_type == "cifs").filter_map(server).collect()
+}
+
+/// So many bytes the kernel's own connections to a server have moved so far: acknowledged, or received.
+pub fn moved(server: (IpAddr, u16)) -> u64 {
+    let all = sockets::traffic().unwrap_or_default();
+    all.iter().filter(|c| is_kernels(c, server)).filter_map(|c| c.moved).sum()
+}
+
+fn is_kernels(connection: &sockets::Connection, server: (IpAddr, u16)) -> bool {
+    connection.uid == 0 && (connection.remote, connection.port) == server
+}
+
+/// Tells the file systems of the agent's mounts of a server that they end: from now on everything in them fails. It may be
+/// told again. The server is not spoken to.
+///
+/// # Errors
+/// The first that failed; the others were told.
+pub fn end(mounts: &[Mount], of: (IpAddr, u16)) -> io::Result<()> {
+    let theirs = own(mounts).filter(|m| m.fs_type == "cifs" && server(m) == Some(of));
+    theirs.map(end_one).fold(Ok(()), io::Result::and)
+}
+
+fn end_one(mount: &Mount) -> io::Result<()> {
+    /// `CIFS_IOC_SHUTDOWN` of fs/smb/client/cifs_ioctl.h, since Linux 5.13: `_IOR('X', 125, __u32)`.
+    const SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
+    /// `CIFS_GOING_FLAGS_NOLOGFLUSH` there: nothing is written first.
+    const AT_ONCE: u32 = 2;
+    let handle = open::directory(&mount.target)?;
+    // A user may have mounted something of their own over it.
+    if mountinfo::id_of(&handle) != Some(mount.id) {
+        return Err(Errno::STALE.into());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(format!("/proc/self/fd/{}", handle.as_raw_fd()), flags, Mode::empty())?;
+    let how = AT_ONCE;
+    // SAFETY: the kernel reads four bytes at the address of `how`, which lives until the call returns, and writes nothing.
+    let result = unsafe { libc::ioctl(directory.as_raw_fd(), SHUTDOWN, &raw const how) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes a dead server's place on this VM: its address, and what the kernel has open to it or is about to open, which
+/// would not notice for minutes.
+///
+/// # Errors
+/// As of the calls: somebody else may listen there.
+pub fn replace((address, port): (IpAddr, u16)) -> io::Result<TcpListener> {
+    renew(address)?;
+    let listener = TcpListener::bind((address, port))?;
+    for connection in sockets::connections()?.iter().filter(|c| is_kernels(c, (address, port))) {
+        // Gone by itself meanwhile, or the kernel cannot: then it notices later.
+        let _ = sockets::destroy(connection);
+    }
+    Ok(listener)
+}
+
+/// Keeps its address for some time more.
+///
+/// # Errors
+/// As of rtnetlink(7).
+pub fn renew(address: IpAddr) -> io::Result<()> {
+    // One that is this VM's anyway is nobody else's server, and stays.
+    if address.is_loopback() { Ok(()) } else { address::lend(address, LEASE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_dead_after_some_time_and_some_looks() {
+        let s = Duration::from_secs;
+        // When each look began, whether it was answered, and whether nothing is hoped for any more at some time.
+        for (looks, now, dead) in [
+            (&[][..], 100, false),
+            (&[(0, false)], 100, false),
+            (&[(0, false), (4, false)], 100, false),
+            (&[(0, false), (4, false), (8, false)], 9, false),
+            (&[(0, false), (4, false), (8, false)], 11, true),
+            (&[(0, false), (1, false), (2, false), (3, false)], 4, false),
+            (&[(0, false), (4, true), (8, false), (9, false), (10, false)], 12, false),
+            (&[(0, false), (4, true), (8, false), (9, false), (10, false)], 18, true),
+            (&[(0, true), (4, true), (8, true), (12, true)], 100, false),
+        ] {
+            let look = |all: Silence, (at, answered): &(u64, bool)| {
+                all.after(Look { began: s(*at), answered: *answered, moved: 0 })
+            };
+            assert_eq!(looks.iter().fold(Silence::default(), look).is_death(s(now)), dead, "{looks:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_what_is_written_is_not_dead() {
+        let s = Duration::from_secs;
+        // In units of 64 KiB.
+        for (moved, dead) in [
+            ([7.0, 7.0, 7.0, 7.0, 7.0], true),
+            ([0.0, 0.0, 0.0, 0.0, 0.0], true),
+            ([7.0, 8.0, 9.0, 10.0, 11.0], false),
+            ([7.0, 7.0, 7.0, 8.0, 8.0], false),
+            ([7.0, 7.1, 7.2, 7.3, 7.4], true),
+            // The kernel opened a new connection, over which nothing goes.
+            ([7.0, 0.0, 0.0, 0.0, 0.0], true),
+        ] {
+            let bytes = |units: f64| (units * 65536.0) as u64;
+            let look =
+                |all: Silence, (at, units)| all.after(Look { began: s(at), answered: false, moved: bytes(units) });
+            let silence = (0..).step_by(4).zip(moved).fold(Silence::default(), look);
+            assert_eq!(silence.is_death(s(19)), dead, "{moved:?}");
+        }
+    }
+
+    #[test]
+    fn only_servers_of_the_agents_own_smb_mounts_are_looked_at() {
+        let guard = "5 1 0:9 / /data ro,nosuid,nodev,noexec - tmpfs dsvm-agent-guard rw\n";
+        let root = "7 1 0:11 / /run/dsvm-agent/share/root rw - cifs //h/s rw,addr=10.0.0.4\n";
+        let user = "8 5 0:12 / /data/notebooks/alice rw - cifs //h/s/notebooks/alice rw,addr=10.0.0.5,port=4450\n";
+        let nfs = "9 5 0:13 / /data/notebooks/bob rw - nfs4 h:/s rw,addr=10.0.0.6\n";
+        let others = "10 1 0:14 / /mnt/x rw - cifs //other/s rw,addr=10.0.0.9\n";
+        let mounts = mountinfo::parse(format!("{guard}{root}{user}{nfs}{others}").as_bytes()).unwrap();
+        let expected = [("10.0.0.4".parse().unwrap(), 445), ("10.0.0.5".parse().unwrap(), 4450)];
+        assert_eq!(servers(&mounts).into_iter().collect::<Vec<(IpAddr, u16)>>(), expected);
+    }
+}

@@ -1,0 +1,86 @@
+//! Addresses of this machine: rtnetlink(7). Adding one needs CAP_NET_ADMIN.
+
+use super::sockets::{Message, messages};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use rustix::fd::AsRawFd;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The loopback's number in every network namespace (`LOOPBACK_IFINDEX` of the kernel's net/flow.h).
+const LOOPBACK: u32 = 1;
+
+/// Makes `address` one of this machine's own for `lease`, after which the kernel takes it away by itself: whoever wants it
+/// for longer asks again. What is sent there from then on stays on this machine.
+///
+/// # Errors
+/// As of rtnetlink(7).
+pub fn lend(address: IpAddr, lease: Duration) -> io::Result<()> {
+    let socket =
+        socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+    // The kernel answers at once, or never.
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(2, 0))?;
+    send(socket.as_raw_fd(), &request(address, lease), MsgFlags::empty())?;
+    let mut buffer = [0u8; 4096];
+    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+    match messages(buffer.get(..length).unwrap_or_default()).first() {
+        Some(Message::Error(0)) => Ok(()),
+        Some(Message::Error(errno)) => Err(io::Error::from_raw_os_error(*errno)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// `RTM_NEWADDR` of linux/rtnetlink.h: `struct nlmsghdr`, `struct ifaddrmsg` of linux/if_addr.h, and its attributes. One that
+/// is there gets the new lease.
+fn request(address: IpAddr, lease: Duration) -> Vec<u8> {
+    const NEW_ADDRESS: u16 = 20;
+    // Request, acknowledge, replace, create.
+    const FLAGS: u16 = 0x1 | 0x4 | 0x100 | 0x400;
+    const HOST: u8 = 254;
+    let (family, bytes) = match address {
+        IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
+    };
+    let small = |n: i32| u8::try_from(n).unwrap_or_default();
+    let bits = u8::try_from(bytes.len() * 8).unwrap_or_default();
+    let mut body = vec![small(family), bits, 0, HOST];
+    body.extend(LOOPBACK.to_ne_bytes());
+    let mut attribute = |kind: u16, value: &[u8]| {
+        body.extend(u16::try_from(4 + value.len()).unwrap_or_default().to_ne_bytes());
+        body.extend(kind.to_ne_bytes());
+        body.extend(value);
+    };
+    // IFA_ADDRESS, IFA_LOCAL and IFA_CACHEINFO: preferred and valid for so many seconds; the kernel fills in the rest.
+    attribute(1, &bytes);
+    attribute(2, &bytes);
+    let seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX - 1).to_ne_bytes();
+    attribute(6, &[seconds, seconds, [0; 4], [0; 4]].concat());
+    let mut out = u32::try_from(16 + body.len()).unwrap_or_default().to_ne_bytes().to_vec();
+    out.extend(NEW_ADDRESS.to_ne_bytes());
+    out.extend(FLAGS.to_ne_bytes());
+    out.extend([0; 8]);
+    out.extend(body);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_is_as_the_headers_say() {
+        for (address, family, bits, length) in
+            [("10.0.0.4", libc::AF_INET, 32, 24 + 8 + 8 + 20), ("fd00::4", libc::AF_INET6, 128, 24 + 20 + 20 + 20)]
+        {
+            let request = request(address.parse().unwrap(), Duration::from_secs(30));
+            assert_eq!(request.len(), length);
+            assert_eq!(u32::from_ne_bytes(request[..4].try_into().unwrap()), u32::try_from(length).unwrap());
+            assert_eq!((i32::from(request[16]), request[17], request[19]), (family, bits, 254));
+            assert_eq!(u32::from_ne_bytes(request[20..24].try_into().unwrap()), LOOPBACK);
+            assert_eq!(u32::from_ne_bytes(request[length - 16..length - 12].try_into().unwrap()), 30);
+        }
+    }
+}
