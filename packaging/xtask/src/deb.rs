@@ -21,6 +21,7 @@ const STAGED: &[(&str, &str)] = &[
     ("packaging/systemd/dsvm-agent.catalog", "dsvm-agent.catalog"),
     ("packaging/systemd/dsvm-agent.service", "debian/dsvm-agent.service"),
     ("packaging/systemd/dsvm-agent-metadata-guard.service", "debian/dsvm-agent.dsvm-agent-metadata-guard.service"),
+    ("packaging/systemd/dsvm-agent-going-down.service", "debian/dsvm-agent.dsvm-agent-going-down.service"),
     ("packaging/nftables/dsvm-agent-metadata-guard.nft", "metadata-guard/dsvm-agent-metadata-guard.nft"),
     ("packaging/nftables/README.md", "metadata-guard/README.md"),
     ("packaging/systemd/dsvm-agent.sysusers", "debian/dsvm-agent.sysusers"),

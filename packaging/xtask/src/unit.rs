@@ -15,10 +15,15 @@ const MAX_EXPOSURE: &str = "56";
 /// The same of the unit that loads firewall rules.
 const MAX_GUARD_EXPOSURE: &str = "30";
 
+/// The same of the unit that runs while the VM goes down.
+const MAX_GOING_DOWN_EXPOSURE: &str = "50";
+
 /// The agent's unit.
 const UNIT: &str = "dsvm-agent.service";
 /// The one that keeps instance metadata to root and the agent.
 const GUARD: &str = "dsvm-agent-metadata-guard.service";
+/// The one that runs while the VM goes down.
+const GOING_DOWN: &str = "dsvm-agent-going-down.service";
 
 /// Asks systemd about the units among the host's own units and cloud-init's, in a tree that nothing runs from, and returns
 /// the agent's exposure as systemd says it, such as `5.2 MEDIUM`.
@@ -41,7 +46,7 @@ pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
             }
         }
     }
-    for unit in [UNIT, GUARD] {
+    for unit in [UNIT, GUARD, GOING_DOWN] {
         copy(&root().join("packaging/systemd").join(unit), &units.join(unit))?;
     }
     copy(program, &tree.join("usr/bin/dsvm-agent"))?;
@@ -64,7 +69,7 @@ pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
         command
     };
     // What it says decides, not how it ends: the programs of other units are not in this tree, and it minds.
-    let (_, said) = output(&mut analyze(&["verify", UNIT, GUARD, "multi-user.target"]))?;
+    let (_, said) = output(&mut analyze(&["verify", UNIT, GUARD, GOING_DOWN, "multi-user.target"]))?;
     // The directory of the repository may have the unit's name.
     let said = said.replace(&*tree.to_string_lossy(), "");
     if said.contains("dsvm-agent") || said.contains("cycle") {
@@ -73,6 +78,8 @@ pub fn check(tree: &Path, program: &Path) -> Result<String, Error> {
     let threshold = format!("--threshold={MAX_EXPOSURE}");
     let guard = format!("--threshold={MAX_GUARD_EXPOSURE}");
     run(&mut analyze(&["security", "--offline=true", &guard, GUARD]))?;
+    let going_down = format!("--threshold={MAX_GOING_DOWN_EXPOSURE}");
+    run(&mut analyze(&["security", "--offline=true", &going_down, GOING_DOWN]))?;
     let said = run(&mut analyze(&["security", "--offline=true", &threshold, UNIT]))?;
     let level = said.lines().find_map(|line| line.split_once("exposure level for dsvm-agent.service: "));
     let level = level.map(|(_, level)| level.trim_end_matches(|c: char| !c.is_ascii()).trim().to_owned());
@@ -103,6 +110,7 @@ mod tests {
         ("After", 0),
         ("Before", 0),
         ("CapabilityBoundingSet", 0),
+        ("DefaultDependencies", 0),
         ("Description", 0),
         ("DeviceAllow", 208),
         ("DevicePolicy", 208),
@@ -155,7 +163,7 @@ mod tests {
     #[test]
     fn the_oldest_systemd_knows_every_directive() {
         let text = |unit: &str| fs::read_to_string(root().join("packaging/systemd").join(unit)).expect("the unit");
-        let units = text(UNIT) + &text(GUARD) + &text("old-libseccomp.conf");
+        let units = text(UNIT) + &text(GUARD) + &text(GOING_DOWN) + &text("old-libseccomp.conf");
         let settings = units.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
         for (directive, _) in settings {
             let since = SINCE.iter().find(|(name, _)| *name == directive).map(|(_, since)| *since);

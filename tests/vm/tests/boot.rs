@@ -72,8 +72,7 @@ fn a_dead_server_does_not_hold_up_shutdown() {
         guest.wait_ready();
         guest.stay_logged_in("alice");
         let hold = "cd ~/notebooks/remote && exec 3>open && (while date >&3; do sleep 0.2; done) >/dev/null 2>&1 &";
-        // It outlives her log-in, and ends with what systemd has of hers. What is in no session at all holds a dead
-        // server's mounts for minutes: nothing ends it before the kernel does.
+        // It outlives her log-in, and ends with what systemd has of hers.
         guest.log_in("alice", &format!("setsid sh -c {}", vm::quoted(hold))).ok();
         wait_for("alice saves", SOON, || guest.ssh("test -s /home/alice/notebooks/remote/open").success());
     };

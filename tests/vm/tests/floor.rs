@@ -117,7 +117,7 @@ fn comes_and_goes(guest: &Guest) {
 #[track_caller]
 fn filter_is(guest: &Guest, drop_in: &str) {
     assert_eq!(guest.sh("systemctl show --property DropInPaths --value dsvm-agent"), drop_in);
-    let units = "dsvm-agent.service dsvm-agent-metadata-guard.service";
+    let units = "dsvm-agent.service dsvm-agent-metadata-guard.service dsvm-agent-going-down.service";
     let said = guest.ssh(&format!("systemd-analyze verify --man=no {units} 2>&1"));
     let lines = said.stdout.lines().filter(|line| drop_in.is_empty() || !line.contains("system call"));
     assert_eq!((lines.collect::<Vec<_>>(), said.success()), (Vec::new(), true), "{said}");
