@@ -4,10 +4,12 @@
 //! what it wrote is written, so systemd waits for a service three minutes, and as long again at the very end, for every VM
 //! whose server is dead. Nothing that the kernel offers ends that by itself. Seen with Linux 6.1 and 6.12:
 //!
-//! - the thread that writes back waits in `cifs_wait_for_server_reconnect` until the server accepts a connection. It
-//!   takes no signal, and what umount2(2) wakes with `MNT_FORCE` looks again and goes on waiting;
-//! - `CIFS_IOC_SHUTDOWN`, which makes the file system fail everything from now on, reaches what comes after that wait;
-//! - a mount that is `hard` stays so: the loop has taken its answer before it began, and changed options are not looked at.
+//! - the thread that writes back waits in `cifs_wait_for_server_reconnect` until the server accepts a connection, and takes
+//!   no signal;
+//! - `CIFS_IOC_SHUTDOWN`, which makes the file system fail everything from now on, reaches what comes after that wait.
+//!
+//! Read in `smb2_reconnect` of their `fs/smb/client/smb2pdu.c`, and not tried: what umount2(2) wakes with `MNT_FORCE` looks again
+//! and goes on waiting, and whether a mount is `hard` was asked before that loop began, so that changed options come too late.
 //!
 //! So both: the file system is told that it ends, and something on this VM itself accepts that connection in the
 //! server's place, at its address, and refuses ([`stand_in`]). Then the kernel gives up within seconds, every program gets its
