@@ -1,15 +1,22 @@
 //! The guest in which everything is measured.
 
-use vm::Guest;
 use vm::server::{ACCOUNT, HOST, KEY, SHARE};
+use vm::{Guest, USERS};
 
 /// Where the scripts lie in the guest.
 pub const SCRIPTS: &str = "/usr/local/lib/bench";
 
-const FILES: [(&str, &str); 11] = [
+/// The rights and the behaviour of the agent's mounts, in the words of mount.cifs(8).
+const OPTIONS: &str =
+    "vers=3.1.1,seal,credentials=/etc/dsvm-agent/share.key,mfsymlinks,nobrl,actimeo=30,file_mode=0600,dir_mode=0700";
+
+const FILES: [(&str, &str); 14] = [
     ("start", include_str!("guest/start.sh")),
+    ("members", include_str!("guest/members.sh")),
     ("shared-mount", include_str!("guest/shared-mount.sh")),
+    ("old-script", include_str!("guest/old-script.sh")),
     ("user-mounts", include_str!("guest/user-mounts.sh")),
+    ("others", include_str!("guest/others.py")),
     ("sample", include_str!("guest/sample.sh")),
     ("ask", include_str!("guest/ask.sh")),
     ("notebook", include_str!("guest/notebook.py")),
@@ -35,15 +42,17 @@ pub fn prepare(guest: &Guest) {
         guest.put(text, &format!("{SCRIPTS}/{name}"), 0o755);
     }
     guest.put(format!("//{HOST}/{SHARE}"), &format!("{SCRIPTS}/share"), 0o644);
+    guest.put(format!("{OPTIONS}\n"), &format!("{SCRIPTS}/options"), 0o644);
+    guest.put(USERS.join("\n") + "\n", &format!("{SCRIPTS}/people"), 0o644);
     guest.put(format!("username={ACCOUNT}\npassword={KEY}\n"), "/etc/dsvm-agent/share.key", 0o600);
-    for name in ["shared-mount", "user-mounts"] {
+    for name in ["shared-mount", "old-script", "user-mounts"] {
         let unit = format!("[Service]\nType=oneshot\nExecStart={SCRIPTS}/{name}\n");
         guest.put(unit, &format!("/etc/systemd/system/{name}.service"), 0o644);
     }
     guest.sh("systemctl daemon-reload");
 }
 
-/// Writes the agent's configuration: three users, as the old steps have.
+/// Writes the agent's configuration.
 pub fn configure(guest: &Guest, mounts: Mounts) {
     let mount = if mounts == Mounts::Always { "always" } else { "on-presence" };
     let text = format!(
