@@ -35,9 +35,10 @@ const NOBODY: u32 = 65534;
 /// The group of nobody: what is written for everybody needs none.
 const NOGROUP: u32 = 65534;
 
-/// While a machine or the agent comes up, systemd is slow to answer, and everybody waits for their notebooks. It starts nothing
-/// on a machine that goes down.
+/// While a machine comes up its manager is slow to answer, and everybody waits for their notebooks.
 const COMING_UP: Duration = Duration::from_secs(60);
+/// The same of the agent: systemd starts nothing on a machine that goes down.
+const STARTING: Duration = Duration::from_secs(10);
 
 /// How often a long job says how far it is.
 const TELL: Duration = Duration::from_millis(200);
@@ -224,8 +225,9 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     if let Some(odd) = job.directories().find(|d| !is_plain(d)) {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
     }
-    let launcher = rustix::process::getppid().and_then(|p| process::age(p.as_raw_nonzero().get()));
-    if job.mounts() && launcher.is_none_or(|age| age > COMING_UP) && systemd::is_stopping() {
+    let launcher = || rustix::process::getppid().and_then(|p| process::age(p.as_raw_nonzero().get()));
+    let may_stop = || boottime() > COMING_UP && launcher().is_none_or(|age| age > STARTING);
+    if job.mounts() && may_stop() && systemd::is_stopping() {
         return Err(Failure::said(Attempt::Worker, "this VM goes down, so nothing is mounted any more"));
     }
     match job {

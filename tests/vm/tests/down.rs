@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vm::server::HOST;
 use vm::{FileServer, Guest, Scenario, Service, Suite, together, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
@@ -33,6 +34,9 @@ import sys
 with open(sys.argv[1], "rb") as file:
     print(sum(file.read(1 << 20) != f"{i:08d}".encode() * 131072 for i in range(int(sys.argv[2]))), file.read(1))
 "#;
+
+/// What becomes of a server.
+type Turn = fn(&FileServer);
 
 /// Starts what a hub does for its users: a service of the machine, of which no log-in and no session of theirs knows.
 fn serve(guest: &Guest, blocks: i32) {
@@ -91,7 +95,7 @@ fn is_held_up_by_no_dead_server(suite: Suite, scenario: &str) {
     guest.power_on();
     guest.sh("systemctl unmask dsvm-agent-going-down");
     for (what, death, life, before) in [
-        ("killed", FileServer::kill_smb as fn(&FileServer), FileServer::start_smb as fn(&FileServer), 20),
+        ("killed", FileServer::kill_smb as Turn, FileServer::start_smb as Turn, 20),
         ("just killed", FileServer::kill_smb, FileServer::start_smb, 0),
         ("silent", FileServer::drop_silently, FileServer::undrop, 20),
     ] {
@@ -117,4 +121,30 @@ fn no_dead_server_holds_up_a_service_that_writes() {
 #[ignore = "four boots: run it when something about stopping changes"]
 fn nor_does_it_on_an_older_kernel() {
     is_held_up_by_no_dead_server(Suite::Bookworm, "nor_does_it_on_an_older_kernel");
+}
+
+/// The kernel's NFS client lets a program that waits for it be killed, but not what is written back for one.
+#[test]
+#[ignore = "four boots: run it when something about stopping changes"]
+fn no_dead_nfs_server_holds_up_a_service_that_writes() {
+    let scenario = Scenario::new("no_dead_nfs_server_holds_up_a_service_that_writes");
+    let (server, mut guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
+    server.start_nfs(false);
+    let config = format!("[share]\nsource = \"{HOST}:/contosods/dsvmshare\"\nmount_point = \"/datamnt/dsvmshare\"\n");
+    guest.put(config, "/etc/dsvm-agent/agent.toml", 0o644);
+    guest.wait_ready();
+    let well = guest.goes_down();
+    guest.power_on();
+    let turns: [(&str, Turn, Turn); 2] = [
+        ("stopped", FileServer::stop_nfs, |server| server.start_nfs(false)),
+        ("silent", FileServer::drop_silently, FileServer::undrop),
+    ];
+    for (what, death, life) in turns {
+        let dead = goes_down_with(&mut guest, &server, death, Duration::from_secs(20));
+        println!("off after {well:.1} s with the server there, {dead:.1} s with it {what} and a service that writes");
+        life(&server);
+        guest.power_on();
+        println!("{}", guest.sh("journalctl --boot -1 --no-pager | tail -n 60"));
+        assert!(dead < 30.0 + 2.0 * well, "{dead:.1} s instead of {well:.1} s");
+    }
 }
