@@ -275,10 +275,14 @@ impl Record {
     /// Who asks without end would otherwise start processes without end. Returns whether it makes a difference.
     pub fn hurry(&mut self, now: Duration) -> bool {
         self.last_present = Some(now);
-        if self.hurried.is_some_and(|at| at >= now) {
+        let at = match self.hurried {
+            Some(at) if at >= now => at,
+            last => last.map_or(now, |last| now.max(last + HURRY)),
+        };
+        // A look that began in between, when a pause was over, has taken the order with it, and says nothing of what is now.
+        if self.hurried == Some(at) && self.look.is_some_and(|look| look <= at) {
             return false;
         }
-        let at = self.hurried.map_or(now, |last| now.max(last + HURRY));
         (self.look, self.hurried) = (Some(self.look.map_or(at, |look| look.min(at))), Some(at));
         for trouble in self.troubles.values_mut() {
             trouble.again = trouble.again.min(at);
@@ -449,5 +453,19 @@ mod tests {
         assert!(record.hurry(second * 101));
         record.link("notebooks/remote", &Link::Other, second * 110, 0);
         assert!(record.wants_link(true, second * 110));
+    }
+
+    #[test]
+    fn who_asks_after_a_look_that_came_before_its_time_is_not_forgotten() {
+        let mut record = Record::new(mallory(), "notebooks/mallory".to_owned());
+        let tenths = |n: u32| Duration::from_millis(100) * n;
+        record.hurry(tenths(10));
+        record.link_begun();
+        assert!(record.hurry(tenths(20)), "it is to take effect after three seconds");
+        // A pause is over before that, and the helper finds things as they were.
+        record.link_begun();
+        record.link("notebooks/remote", &Link::Other, tenths(25), 0);
+        assert!(record.hurry(tenths(26)) && !record.hurry(tenths(27)));
+        assert!(!record.wants_link(true, tenths(29)) && record.wants_link(true, tenths(30)));
     }
 }
