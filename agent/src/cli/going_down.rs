@@ -43,10 +43,10 @@ pub fn run(config: &Path) -> Result<u8, String> {
         // What cannot be read is read the next time.
         let mounts = mountinfo::read().ok();
         let servers = mounts.as_deref().map(abandon::servers);
-        if dead.is_empty() && servers.as_ref().is_some_and(BTreeSet::is_empty) {
+        if dead.is_empty() && servers.as_ref().is_some_and(BTreeMap::is_empty) {
             return Ok(0);
         }
-        for server in servers.unwrap_or_default() {
+        for (server, kind) in servers.unwrap_or_default() {
             let mounts = mounts.as_deref().unwrap_or_default();
             if dead.contains(&server) {
                 // One that was covered, or just being made.
@@ -54,10 +54,10 @@ pub fn run(config: &Path) -> Result<u8, String> {
                 continue;
             }
             let began = boottime();
-            let answered = answers(server, &config);
+            let answered = answers(server, kind, &config);
             let silence = silence.entry(server).or_default();
             *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
-            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(mounts, server) {
+            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(mounts, server, kind) {
                 dead.insert(server);
             }
         }
@@ -65,9 +65,9 @@ pub fn run(config: &Path) -> Result<u8, String> {
     }
 }
 
-/// Whether an SMB server answers there.
-fn answers((address, port): Server, config: &Path) -> bool {
-    let job = Job::Examine { what: Examine::Greet { address, port, kind: Kind::Smb } };
+/// Whether such a server answers there.
+fn answers((address, port): Server, kind: Kind, config: &Path) -> bool {
+    let job = Job::Examine { what: Examine::Greet { address, port, kind } };
     matches!(spawn::ask_within(ANSWER, &job, NOBODY, config), Ok(Answer::Examined(_)))
 }
 
@@ -96,7 +96,7 @@ impl Systemd {
 }
 
 /// Gives up what waits to be written to a server. Whether that was begun.
-fn give_up(mounts: &[Mount], server: Server) -> bool {
+fn give_up(mounts: &[Mount], server: Server, kind: Kind) -> bool {
     let (address, port) = server;
     tracing::warn!(
         "The file server at {address} does not answer while this VM goes down. What is not written there is given up."
@@ -104,6 +104,9 @@ fn give_up(mounts: &[Mount], server: Server) -> bool {
     // An old kernel does not know it, and gives up without.
     if let Err(e) = abandon::end(mounts, server) {
         tracing::warn!("Not every file system of the share could be told that it ends: {e}");
+    }
+    if kind == Kind::Nfs {
+        return true;
     }
     let begun = abandon::replace(server).and_then(|listener| {
         let name = format!("stand-in:{port}");

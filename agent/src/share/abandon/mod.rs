@@ -14,16 +14,20 @@
 //! So both: the file system is told that it ends, and something on this VM itself accepts that connection in the
 //! server's place, at its address, and refuses ([`stand_in`]). Then the kernel gives up within seconds, every program gets its
 //! error and ends, and the shutdown goes on as any other. Without the former Linux 6.12 asks the stand-in for ever.
+//!
+//! The kernel's NFS client needs no stand-in: umount2(2) with `MNT_FORCE` fails what waits for an answer, as often as it is called.
 
 pub mod stand_in;
 
 use super::observe::{own, server};
+use crate::config::settings::Kind;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::{address, open, sockets};
-use rustix::fd::AsRawFd;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
+use rustix::mount::UnmountFlags;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
@@ -77,9 +81,17 @@ impl Silence {
     }
 }
 
-/// The servers of the agent's SMB mounts.
-pub fn servers(mounts: &[Mount]) -> BTreeSet<(IpAddr, u16)> {
-    own(mounts).filter(|m| m.fs_type == "cifs").filter_map(server).collect()
+/// The servers of the agent's mounts, and what they speak.
+pub fn servers(mounts: &[Mount]) -> BTreeMap<(IpAddr, u16), Kind> {
+    own(mounts).filter_map(|m| Some((server(m)?, kind(m)?))).collect()
+}
+
+fn kind(mount: &Mount) -> Option<Kind> {
+    match mount.fs_type.as_str() {
+        "cifs" => Some(Kind::Smb),
+        "nfs4" => Some(Kind::Nfs),
+        _ => None,
+    }
 }
 
 /// So many bytes the kernel's own connections to a server have moved so far: acknowledged, or received.
@@ -92,26 +104,43 @@ fn is_kernels(connection: &sockets::Connection, server: (IpAddr, u16)) -> bool {
     connection.uid == 0 && (connection.remote, connection.port) == server
 }
 
-/// Tells the file systems of the agent's mounts of a server that they end: from now on everything in them fails. It may be
-/// told again. The server is not spoken to.
+/// Tells the file systems of the agent's mounts of a server that they end: what waits for it fails. It is to be told again and
+/// again. The server is not spoken to.
 ///
 /// # Errors
 /// The first that failed; the others were told.
 pub fn end(mounts: &[Mount], of: (IpAddr, u16)) -> io::Result<()> {
-    let theirs = own(mounts).filter(|m| m.fs_type == "cifs" && server(m) == Some(of));
+    let theirs = own(mounts).filter(|m| server(m) == Some(of));
     theirs.map(end_one).fold(Ok(()), io::Result::and)
 }
 
 fn end_one(mount: &Mount) -> io::Result<()> {
-    /// `CIFS_IOC_SHUTDOWN` of fs/smb/client/cifs_ioctl.h, since Linux 5.13: `_IOR('X', 125, __u32)`.
-    const SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
-    /// `CIFS_GOING_FLAGS_NOLOGFLUSH` there: nothing is written first.
-    const AT_ONCE: u32 = 2;
     let handle = open::directory(&mount.target)?;
     // A user may have mounted something of their own over it.
     if mountinfo::id_of(&handle) != Some(mount.id) {
         return Err(Errno::STALE.into());
     }
+    match kind(mount) {
+        Some(Kind::Smb) => shut_down(&handle),
+        _ => fail_requests(&handle),
+    }
+}
+
+/// Fails every request to the server of an NFS mount that has not been answered (umount2(2), `MNT_FORCE`). Nothing is
+/// unmounted by that, which could wait for the server itself: the handle keeps it in use.
+fn fail_requests(handle: &OwnedFd) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    match rustix::mount::unmount(path, UnmountFlags::FORCE) {
+        Ok(()) | Err(Errno::BUSY) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn shut_down(handle: &OwnedFd) -> io::Result<()> {
+    /// `CIFS_IOC_SHUTDOWN` of fs/smb/client/cifs_ioctl.h, since Linux 5.13: `_IOR('X', 125, __u32)`.
+    const SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
+    /// `CIFS_GOING_FLAGS_NOLOGFLUSH` there: nothing is written first.
+    const AT_ONCE: u32 = 2;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(format!("/proc/self/fd/{}", handle.as_raw_fd()), flags, Mode::empty())?;
     let how = AT_ONCE;
@@ -192,14 +221,15 @@ mod tests {
     }
 
     #[test]
-    fn only_servers_of_the_agents_own_smb_mounts_are_looked_at() {
+    fn only_servers_of_the_agents_own_mounts_are_looked_at() {
         let guard = "5 1 0:9 / /data ro,nosuid,nodev,noexec - tmpfs dsvm-agent-guard rw\n";
         let root = "7 1 0:11 / /run/dsvm-agent/share/root rw - cifs //h/s rw,addr=10.0.0.4\n";
         let user = "8 5 0:12 / /data/notebooks/alice rw - cifs //h/s/notebooks/alice rw,addr=10.0.0.5,port=4450\n";
         let nfs = "9 5 0:13 / /data/notebooks/bob rw - nfs4 h:/s rw,addr=10.0.0.6\n";
         let others = "10 1 0:14 / /mnt/x rw - cifs //other/s rw,addr=10.0.0.9\n";
         let mounts = mountinfo::parse(format!("{guard}{root}{user}{nfs}{others}").as_bytes()).unwrap();
-        let expected = [("10.0.0.4".parse().unwrap(), 445), ("10.0.0.5".parse().unwrap(), 4450)];
-        assert_eq!(servers(&mounts).into_iter().collect::<Vec<(IpAddr, u16)>>(), expected);
+        let expected = [("10.0.0.4", 445, Kind::Smb), ("10.0.0.5", 4450, Kind::Smb), ("10.0.0.6", 2049, Kind::Nfs)];
+        let expected = expected.map(|(address, port, kind)| ((address.parse().unwrap(), port), kind));
+        assert_eq!(servers(&mounts).into_iter().collect::<Vec<((IpAddr, u16), Kind)>>(), expected);
     }
 }
