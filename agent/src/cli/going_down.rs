@@ -2,8 +2,10 @@
 //! given up, so that the programs that wait for it end: [`crate::share::abandon`]. While the server answers it only looks.
 
 use crate::config::settings::Kind;
-use crate::share::abandon::{self, Look, Silence, stand_in};
+use crate::share::abandon::silence::{Look, Silence};
+use crate::share::abandon::{self, stand_in};
 use crate::share::doctor::Examine;
+use crate::share::model::Attempt;
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::{process, systemd};
@@ -54,7 +56,7 @@ pub fn run(config: &Path) -> Result<u8, String> {
                 continue;
             }
             let began = boottime();
-            let answered = answers(server, kind, &config);
+            let Some(answered) = answers(server, kind, &config) else { continue };
             let silence = silence.entry(server).or_default();
             *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
             if silence.is_death(boottime()) && goes_down == Some(true) && give_up(mounts, server, kind) {
@@ -65,10 +67,23 @@ pub fn run(config: &Path) -> Result<u8, String> {
     }
 }
 
-/// Whether such a server answers there.
-fn answers((address, port): Server, kind: Kind, config: &Path) -> bool {
+/// Whether such a server answers there; nothing, when it could not be asked: that says nothing of the server.
+fn answers((address, port): Server, kind: Kind, config: &Path) -> Option<bool> {
     let job = Job::Examine { what: Examine::Greet { address, port, kind } };
-    matches!(spawn::ask_within(ANSWER, &job, NOBODY, config), Ok(Answer::Examined(_)))
+    let began = boottime();
+    let answer = spawn::ask_within(ANSWER, &job, NOBODY, config);
+    heard(&answer, boottime().saturating_sub(began))
+}
+
+/// What it means that the helper said this after so long.
+fn heard(answer: &Result<Answer, String>, took: Duration) -> Option<bool> {
+    match answer {
+        Ok(Answer::Examined(_)) => Some(true),
+        Ok(Answer::Failed(failure)) if failure.attempt != Attempt::Worker => Some(false),
+        // It waited for the server all that time. One that ended before, or was never started, did not.
+        Err(_) if took >= ANSWER => Some(false),
+        _ => None,
+    }
 }
 
 /// What systemd says. It has much to do at this moment, and is not waited for.
@@ -116,4 +131,25 @@ fn give_up(mounts: &[Mount], server: Server, kind: Kind) -> bool {
         tracing::warn!("Nothing can stand in for the file server, and programs that wait for it go on waiting: {e}");
     }
     begun.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::model::Failure;
+
+    #[test]
+    fn a_server_that_could_not_be_asked_is_not_silent() {
+        let failed = |attempt| Ok(Answer::Failed(Failure::said(attempt, "x")));
+        let error = || Err("x".to_owned());
+        for (answer, took, expected) in [
+            (failed(Attempt::Connect), Duration::ZERO, Some(false)),
+            (failed(Attempt::Worker), Duration::ZERO, None),
+            (error(), Duration::ZERO, None),
+            (error(), ANSWER, Some(false)),
+            (Ok(Answer::Done), Duration::ZERO, None),
+        ] {
+            assert_eq!(heard(&answer, took), expected, "{answer:?} after {took:?}");
+        }
+    }
 }

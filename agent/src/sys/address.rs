@@ -1,11 +1,8 @@
 //! Addresses of this machine: rtnetlink(7). Adding one needs CAP_NET_ADMIN.
 
-use super::sockets::{Message, messages};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
-};
+use super::sockets::acknowledged;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
-use rustix::fd::AsRawFd;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,14 +20,7 @@ pub fn lend(address: IpAddr, lease: Duration) -> io::Result<()> {
         socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
     // The kernel answers at once, or never.
     setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(2, 0))?;
-    send(socket.as_raw_fd(), &request(address, lease), MsgFlags::empty())?;
-    let mut buffer = [0u8; 4096];
-    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-    match messages(buffer.get(..length).unwrap_or_default()).first() {
-        Some(Message::Error(0)) => Ok(()),
-        Some(Message::Error(errno)) => Err(io::Error::from_raw_os_error(*errno)),
-        _ => Err(io::ErrorKind::InvalidData.into()),
-    }
+    acknowledged(&socket, &request(address, lease))
 }
 
 /// `RTM_NEWADDR` of linux/rtnetlink.h: `struct nlmsghdr`, `struct ifaddrmsg` of linux/if_addr.h, and its attributes. One that

@@ -1,11 +1,9 @@
 //! What a process gives up about itself, and in which order.
 
-use super::clock::boottime;
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::os::fd::RawFd;
-use std::time::Duration;
 
 /// Makes this process unreadable for debuggers and core dumps (PR_SET_DUMPABLE, prctl(2)): `LimitCORE=0` does not
 /// keep memory out of a piped `core_pattern`.
@@ -25,22 +23,6 @@ pub fn die_with_parent(parent: i32) -> Result<(), Errno> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let now = rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get());
     if now == parent { Ok(()) } else { Err(Errno::SRCH) }
-}
-
-/// How long a process has been there; nothing when it is not.
-pub fn age(pid: i32) -> Option<Duration> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // SAFETY: sysconf(3) only returns a number.
-    let ticks = u32::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
-    Some(boottime().saturating_sub(started(&stat, ticks)?))
-}
-
-/// When a process was started, by the boot-time clock: the 22nd field of its `stat`, in so many parts of a second. The second
-/// field is the program's name in brackets, in which anything may stand (proc_pid_stat(5)).
-fn started(stat: &[u8], ticks: u32) -> Option<Duration> {
-    let rest = stat.get(stat.iter().rposition(|b| *b == b')')? + 1..)?;
-    let field = std::str::from_utf8(rest).ok()?.split_ascii_whitespace().nth(19)?;
-    Some(Duration::from_secs_f64(f64::from(field.parse::<u32>().ok()?) / f64::from(ticks.max(1))))
 }
 
 /// Closes every descriptor above standard error.
@@ -90,21 +72,4 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32], parent: i32) -> Result<()
     keep_capabilities(CapabilitySet::empty())?;
     rustix::thread::set_no_new_privs(true)?;
     die_with_parent(parent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_knows_its_age_whatever_it_is_called() {
-        let rest = "S 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 4464640 817";
-        assert_eq!(started(format!("7 (a) S 1) {rest}").as_bytes(), 100), Some(Duration::from_secs_f64(123.45)));
-        for odd in ["", "7 (a)", "7 (a) S 1 1", "7 (a) S 1 1 1 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 x"] {
-            assert_eq!(started(odd.as_bytes(), 100), None, "{odd}");
-        }
-        let own = i32::try_from(std::process::id()).unwrap();
-        assert!(age(own).is_some_and(|age| age < Duration::from_secs(3600)));
-        assert_eq!(age(i32::MAX), None);
-    }
 }

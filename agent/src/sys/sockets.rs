@@ -289,7 +289,15 @@ pub fn destroy(connection: &Connection) -> io::Result<()> {
     const ACKNOWLEDGE: u16 = 4;
     let socket = open()?;
     let request = request(SOCK_DESTROY, ACKNOWLEDGE, connection.family, 0, OPEN, &connection.id);
-    send(socket.as_raw_fd(), &request, MsgFlags::empty())?;
+    acknowledged(&socket, &request)
+}
+
+/// Sends the kernel a request that it acknowledges (netlink(7)), and waits for that.
+///
+/// # Errors
+/// What the kernel has against it, or as of the calls.
+pub(super) fn acknowledged(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
+    send(socket.as_raw_fd(), request, MsgFlags::empty())?;
     let mut buffer = [0u8; 4096];
     let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
     match messages(buffer.get(..length).unwrap_or_default()).first() {

@@ -11,6 +11,7 @@ use crate::config::settings::{Credentials, Kind, Settings};
 use crate::idle::model::{Seen, Source};
 use crate::idle::observe::hub;
 use crate::idle::observe::jupyter::ask;
+use crate::idle::observe::process::age;
 use crate::idle::observe::sense::{self, Humans, Sense};
 use crate::pool::act as pool;
 use crate::scale_set::{act as scale_set, log_ins};
@@ -225,7 +226,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
     if let Some(odd) = job.directories().find(|d| !is_plain(d)) {
         return Err(Failure::said(Attempt::Worker, format!("{odd:?} is no directory of a user's")));
     }
-    let launcher = || rustix::process::getppid().and_then(|p| process::age(p.as_raw_nonzero().get()));
+    let launcher = || age(std::os::unix::process::parent_id());
     let may_stop = || boottime() > COMING_UP && launcher().is_none_or(|age| age > STARTING);
     if job.mounts() && may_stop() && systemd::is_stopping() {
         return Err(Failure::said(Attempt::Worker, "this VM goes down, so nothing is mounted any more"));

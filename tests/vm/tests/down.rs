@@ -125,7 +125,7 @@ fn nor_does_it_on_an_older_kernel() {
 
 /// The kernel's NFS client lets a program that waits for it be killed, but not what is written back for one.
 #[test]
-#[ignore = "four boots: run it when something about stopping changes"]
+#[ignore = "three boots: run it when something about stopping changes"]
 fn no_dead_nfs_server_holds_up_a_service_that_writes() {
     let scenario = Scenario::new("no_dead_nfs_server_holds_up_a_service_that_writes");
     let (server, mut guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));

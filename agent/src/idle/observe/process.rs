@@ -3,10 +3,12 @@
 
 use super::People;
 use crate::idle::model::{Level, Seen};
+use crate::sys::clock::boottime;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The unit of times in `/proc/PID/stat`: USER_HZ is 100 on every architecture that this runs on.
 pub const TICKS: f64 = 100.0;
@@ -78,6 +80,12 @@ pub fn read(proc: &Path, pid: i32, people: &People<'_>) -> Option<Process> {
         .filter(|p| people.launcher.is_none_or(|launcher| p.parent != launcher && p.pid != launcher))
 }
 
+/// How long a process has been there; nothing when there is none.
+pub fn age(pid: u32) -> Option<Duration> {
+    let started = started(Path::new("/proc"), pid)?;
+    Some(boottime().saturating_sub(Duration::from_secs_f64(started as f64 / TICKS)))
+}
+
 /// When a process was started, in ticks after boot; nothing when there is none.
 pub fn started(proc: &Path, pid: u32) -> Option<u64> {
     let text = std::fs::read(proc.join(pid.to_string()).join("stat")).ok()?;
@@ -132,6 +140,12 @@ mod tests {
 
     const STAT: &str =
         "4242 (py (x) y) S 17 4242 4242 34818 4250 4194560 1 2 3 4 250 50 1000 200 20 0 1 0 98765 1000000 512 0";
+
+    #[test]
+    fn a_process_has_an_age_as_long_as_it_is_there() {
+        assert!(age(std::process::id()).is_some_and(|age| age < Duration::from_secs(3600)));
+        assert_eq!(age(u32::MAX), None);
+    }
 
     #[test]
     fn a_line_is_read() {
