@@ -2,7 +2,7 @@
 //! passes signals on, and speaks to systemd. It parses nothing but its own socket pair, and reads no answer.
 
 use super::job::Job;
-use super::spawn::{copied, identity, spawn};
+use super::spawn::{copied, identity_by_copy, spawn};
 use super::started::Started;
 use super::wire::{self, Ask, Ending, Tell};
 use crate::sys::clock::boottime;
@@ -81,7 +81,7 @@ pub fn run(options: &Options) -> Result<u8, String> {
     }
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let ready_by = options.service.then(|| boottime() + READY_AT_LATEST);
-    let own = identity(&options.config)?;
+    let own = identity_by_copy(&options.config)?;
     directories(own).map_err(|e| format!("{RUN}: {e}"))?;
     let _lock = if options.look_only { None } else { Some(lock()?) };
     let mut mask = SigSet::empty();

@@ -22,10 +22,13 @@ pub enum Privilege {
 }
 
 impl Job {
-    /// Whether a copy of the launcher may do it, and not only a program with a memory of its own: what is done all the time, and
-    /// reads nothing that anybody but the kernel has written.
+    /// Whether a copy of the launcher may do it, and not only a program with a memory of its own: what is done all the time, or
+    /// while people wait for their notebooks, and reads nothing but what the kernel or root has written.
     pub fn may_be_copied(&self) -> bool {
-        *self == Job::Probe
+        use Job::{Attach, Detach, Directories, HideAll, MountPoints, MountRoot, ReadAhead, ShowAll};
+        let own = matches!(self, Job::Probe | Job::KeepSettings | Job::LayGuard | Job::UnmountRoot | HideAll);
+        let of_shares = matches!(self, MountPoints { .. } | MountRoot { .. } | Directories { .. } | ReadAhead { .. });
+        own || of_shares || matches!(self, Attach { .. } | Detach { .. } | ShowAll { .. })
     }
 
     /// As whom it is done, and with which capabilities.

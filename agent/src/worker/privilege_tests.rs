@@ -50,3 +50,25 @@ fn a_users_servers_are_asked_as_that_user_and_the_hub_by_nobody() {
         assert!(job.only_looks() && !job.is_by_hand());
     }
 }
+
+/// Should one of them be taken over, the launcher's memory is laid out as its own.
+#[test]
+fn what_reads_what_others_wrote_has_a_memory_of_its_own() {
+    let person = Person::new(1001, 1001, vec![], "/home/alice".into()).unwrap();
+    let directory = "notebooks/alice".to_owned();
+    let humans = Humans { from: 1000, to: 60000, others: vec![] };
+    for job in [
+        Job::Accounts { from: 1, to: 2, names: vec![] },
+        Job::Reach { host: "h".into(), port: 445 },
+        Job::ScaleSet(Box::new(crate::scale_set::act::Ask::Place)),
+        Job::FetchKeys,
+        Job::Link { person: person.clone(), directory: directory.clone(), make: true },
+        Job::Survey { person: person.clone(), directory },
+        Job::Jupyter { person },
+        Job::Sense { sense: Sense::Hub, humans },
+        Job::Rows,
+    ] {
+        assert!(!job.may_be_copied(), "{job:?}");
+    }
+    assert!(Job::Probe.may_be_copied());
+}

@@ -66,6 +66,9 @@ fn given(job: &Job, own: (u32, u32), started: impl FnOnce(OwnedFd) -> io::Result
 /// So long it is waited for the end of what was killed, in milliseconds.
 const END: u16 = 1000;
 
+/// A way to start a worker.
+type Start = fn(&Job, (u32, u32), &Path, OwnedFd) -> io::Result<Started>;
+
 /// Starts a worker and waits for its answer, for as long as the job may take.
 ///
 /// # Errors
@@ -79,8 +82,12 @@ pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> 
 /// # Errors
 /// As of [`ask`].
 pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
+    ask_one(spawn, within, job, own, config)
+}
+
+fn ask_one(start: Start, within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
     let (out, answer) = io::pipe().map_err(|e| format!("a pipe: {e}"))?;
-    let child = spawn(job, own, config, answer.into()).map_err(|e| format!("starting a helper: {e}"))?;
+    let child = start(job, own, config, answer.into()).map_err(|e| format!("starting a helper: {e}"))?;
     let answer = listen(out, within);
     // One that cannot be ended is left behind: it ends with this process's death, or when the server answers. All others
     // take a moment, on a busy machine a long one, and must not stay as what nobody waited for.
@@ -121,11 +128,25 @@ fn listen(mut out: PipeReader, within: Duration) -> Result<Vec<u8>, String> {
 /// # Errors
 /// In words: there is no such user, or nobody says.
 pub fn identity(config: &Path) -> Result<(u32, u32), String> {
+    look_up(spawn, config)
+}
+
+/// The same, by a copy of this process, which must have one thread, and know nothing yet: name services load foreign
+/// libraries.
+///
+/// # Errors
+/// As of [`identity`].
+pub(super) fn identity_by_copy(config: &Path) -> Result<(u32, u32), String> {
+    look_up(copied, config)
+}
+
+fn look_up(start: Start, config: &Path) -> Result<(u32, u32), String> {
     let missing =
         || format!("there is no user {USER}; the package makes it: sudo useradd --system --no-create-home {USER}");
     let job = Job::Identity { name: USER.to_owned() };
     // Nobody's numbers will do for looking up: nobody owns anything.
-    match ask(&job, (65534, 65534), config).map_err(|why| format!("looking up {USER}: {why}"))? {
+    let answer = ask_one(start, job.deadline(), &job, (65534, 65534), config);
+    match answer.map_err(|why| format!("looking up {USER}: {why}"))? {
         Answer::Identity { ids: Some((uid, gid)) } if uid != 0 && gid != 0 => Ok((uid, gid)),
         Answer::Identity { .. } => Err(missing()),
         Answer::Failed(failure) => Err(format!("looking up {USER}: {}", failure.line())),

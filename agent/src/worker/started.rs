@@ -1,5 +1,6 @@
 //! A process of this same program, started without waiting for it: std's way waits until the new program runs, which wakes
-//! the launcher once more for every worker. What is done every few seconds goes on as a copy of the launcher instead.
+//! the launcher once more for every worker. What is done every few seconds, or while people wait, goes on as a copy of the
+//! launcher instead.
 
 use nix::sys::signal::SigSet;
 use nix::unistd::ForkResult;
