@@ -74,6 +74,10 @@ pub fn decide(share: &Share, mounted: &Mounted, memory: &Memory, busy: Busy, now
         if due && !busy.guard {
             steps.push(Step::LayGuard);
         }
+        // The server is looked for meanwhile, unless something is wrong here. Nothing is mounted before the guard is there.
+        if due && !busy.root && mounted.root.is_none() && memory.failure.is_none() {
+            steps.extend(Some(towards_root(share, memory, now)).filter(|step| matches!(step, Step::Reach { .. })));
+        }
         waiting(share, memory, &mut problems)
     } else if let Some(what) = mounted.root.as_ref().and_then(|r| r.other.as_ref()) {
         // Nobody but the agent uses it.
@@ -274,8 +278,9 @@ mod tests {
     #[test]
     fn from_nothing_to_mounted_one_step_at_a_time() {
         let mut memory = Memory::default();
-        assert_eq!(steps(&mounted(false, false), &memory), (ShareState::Mounting, vec![Step::LayGuard]));
         let reach = Step::Reach { host: "h".into(), port: 445 };
+        let both = vec![Step::LayGuard, reach.clone()];
+        assert_eq!(steps(&mounted(false, false), &memory), (ShareState::Mounting, both));
         assert_eq!(steps(&mounted(true, false), &memory), (ShareState::Mounting, vec![reach]));
         let address = "10.0.0.4".parse().unwrap();
         memory.reached(address, NOW);
@@ -286,13 +291,21 @@ mod tests {
 
     #[test]
     fn no_share_is_mounted_before_the_guard_is_laid() {
-        for state in [mounted(false, false), mounted(false, true)] {
-            let (view, steps) = decide(&smb(), &state, &Memory::default(), Busy::default(), NOW);
-            assert!(
-                view.usable.is_none()
-                    && !steps.iter().any(|s| matches!(s, Step::MountRoot { .. } | Step::Reach { .. }))
-            );
+        let mut found = Memory::default();
+        found.reached("10.0.0.4".parse().unwrap(), NOW);
+        for memory in [Memory::default(), found] {
+            for state in [mounted(false, false), mounted(false, true)] {
+                let (view, steps) = decide(&smb(), &state, &memory, Busy::default(), NOW);
+                assert!(view.usable.is_none() && !steps.iter().any(|s| matches!(s, Step::MountRoot { .. })));
+            }
         }
+    }
+
+    #[test]
+    fn a_guard_that_cannot_be_laid_has_nobody_knock_at_the_server() {
+        let mut memory = Memory::default();
+        memory.failed(Failure::call(Attempt::Guard, rustix::io::Errno::NOTEMPTY), NOW - PAUSE_REFUSED * 2, 0);
+        assert_eq!(steps(&mounted(false, false), &memory), (ShareState::Refused, vec![Step::LayGuard]));
     }
 
     #[test]
