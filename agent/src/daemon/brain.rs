@@ -8,7 +8,7 @@ use super::listener::Listener;
 use super::login::{self, Waiters};
 use super::orders::{self, Orders};
 use super::pool::Pool;
-use super::quiet::{self, PERIOD};
+use super::quiet::{self, Breath, PERIOD};
 use super::report::{self, Identity, PassTime, Since};
 use super::request::{self, Incoming, Reply, Request};
 use super::scale_set::ScaleSet;
@@ -39,8 +39,6 @@ const GATHER: Duration = Duration::from_millis(300);
 const PUBLISH: Duration = Duration::from_millis(250);
 /// So long after a mount came or went it is looked what that is: mostly a worker's own, whose answer comes first.
 const MOUNTS: Duration = Duration::from_millis(50);
-/// The least time between the end of a pass and the next: what comes meanwhile is taken together.
-const REST: Duration = Duration::from_millis(2);
 /// After so long what was seen is looked at again when somebody asks.
 const ASKED: Duration = Duration::from_secs(1);
 /// A single round gives up after this.
@@ -210,8 +208,7 @@ impl Brain {
         tokio::spawn(request::serve(listener, to_requests, self.accounts.subscribe()));
         let mounts = trigger::mounts();
         let alarm = Alarm::new().map_err(|e| format!("an alarm: {e}"))?;
-        // Passes leave half of the time to others, whatever happens how often.
-        let mut rested = Instant::now();
+        let (mut breath, mut rested) = (Breath::new(boottime()), Instant::now());
         while !self.ending {
             let until = self.next_look(Instant::now()).max(rested);
             tokio::select! {
@@ -239,9 +236,9 @@ impl Brain {
                     trigger::again(watcher, &self.config);
                 }
                 std::mem::take(&mut self.gathered).into_iter().for_each(|t| self.triggered(t));
-                let start = Instant::now();
+                let began = boottime();
                 self.pass();
-                rested = Instant::now() + start.elapsed().max(REST).min(PERIOD);
+                rested = Instant::now() + breath.after(began, boottime());
             }
             if self.mode == Mode::Once && (self.settled || self.began.elapsed() > ONCE_AT_LATEST) {
                 break;
@@ -394,8 +391,11 @@ impl Brain {
         let mut decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
         self.know_accounts();
-        self.idle.look(&self.engine, facts.now);
-        self.tend_idle();
+        let idle = self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id));
+        let known =
+            self.engine.users.known || self.engine.settings.share.is_none() || self.engine.users.unknown.is_some();
+        self.settled |= idle && known && decision.steps.is_empty();
+        self.look_for_use(facts.now);
         self.tend_files(&decision);
         decision.problems.extend(self.idle.problems());
         self.tell_people();
@@ -407,10 +407,6 @@ impl Brain {
         self.number += 1;
         // A cloned VM gets its own name while the agent may be there already.
         self.identity.host = host::name();
-        let idle = self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id));
-        let known =
-            self.engine.users.known || self.engine.settings.share.is_none() || self.engine.users.unknown.is_some();
-        self.settled |= idle && known && decision.steps.is_empty();
         let pass = PassTime {
             number: self.number,
             at: SystemTime::now(),
@@ -430,6 +426,8 @@ impl Brain {
             set.drain = self.drain_view();
         }
         self.tell(status, idle);
+        // Not before it is told that all is ready: the launcher takes one thing after the other.
+        self.tend_idle();
         if let Some(status) = &self.status {
             self.waiters.answer(status, &self.engine.users);
         }

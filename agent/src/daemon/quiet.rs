@@ -15,6 +15,43 @@ pub const PRESENCE: Duration = Duration::from_secs(18);
 /// The launcher is told that the brain is alive so often at least: systemd waits for it for a minute.
 pub const ALIVE: Duration = Duration::from_secs(20);
 
+/// The least time between the end of a pass and the next: what comes meanwhile is taken together.
+const REST: Duration = Duration::from_millis(2);
+/// So much of the brain's time may passes take one right after the other: about what a start needs on a slow machine, when
+/// everybody waits for their notebooks.
+const BURST: Duration = Duration::from_secs(5);
+
+/// Passes leave half of the time to others, whatever happens how often, but for a burst after some quiet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breath {
+    /// So much of it is left.
+    burst: Duration,
+    /// When the pause after the last pass ended.
+    rested: Duration,
+}
+
+impl Breath {
+    /// Before the first pass.
+    pub fn new(now: Duration) -> Self {
+        Self { burst: BURST, rested: now }
+    }
+
+    /// How long no other pass is made after one from `began` to `ended`.
+    pub fn after(&mut self, began: Duration, ended: Duration) -> Duration {
+        let (quiet, took) = (began.saturating_sub(self.rested), ended.saturating_sub(began));
+        self.burst = (self.burst + quiet).min(BURST);
+        let rest = match self.burst.checked_sub(took) {
+            Some(left) => {
+                self.burst = left;
+                REST
+            }
+            None => took.clamp(REST, PERIOD),
+        };
+        self.rested = ended + rest;
+        rest
+    }
+}
+
 impl Engine {
     /// The share's part of a pass alone, over what the last whole one saw. Nothing: more than that has to be done.
     pub fn only_probes(&self, last: &Decision, now: Duration) -> Option<Vec<Step>> {
@@ -76,6 +113,33 @@ mod tests {
     use crate::sys::mountinfo;
 
     const NOW: Duration = Duration::from_secs(1000);
+
+    #[test]
+    fn passes_leave_half_of_the_time_to_others_but_not_at_a_start() {
+        let ms = Duration::from_millis;
+        // One pass right after the other, each as long as that: how many begin within a minute, and how many of them
+        // within the first four seconds.
+        for (took, all, first) in [(ms(100), 325, 40), (ms(1000), 33, 4), (ms(6000), 5, 1)] {
+            let (mut breath, mut now, mut began) = (Breath::new(NOW), NOW, Vec::new());
+            while now < NOW + ms(60_000) {
+                began.push(now);
+                now += took + breath.after(now, now + took);
+            }
+            let early = began.iter().filter(|at| **at < NOW + ms(4000)).count();
+            assert_eq!((began.len(), early), (all, first), "{took:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_to_others_may_be_taken_again_later() {
+        let s = Duration::from_secs;
+        let mut breath = Breath::new(NOW);
+        assert_eq!(breath.after(NOW, NOW + s(4)), REST);
+        assert_eq!(breath.after(NOW + s(4), NOW + s(8)), s(4), "one second was left of it");
+        assert_eq!(breath.after(NOW + s(60), NOW + s(64)), REST);
+        assert_eq!(breath.after(NOW + s(64), NOW + s(200)), PERIOD, "never longer than that");
+    }
+
     const MOUNTS: &str = "5 1 0:9 / /data ro,nosuid,nodev,noexec - tmpfs dsvm-agent-guard rw\n\
         6 1 0:10 / /run/dsvm-agent/share/root rw,nosuid,nodev - cifs //h/s rw\n";
 

@@ -26,16 +26,21 @@ impl Brain {
 
     /// How long no look for use is begun: first everybody gets their notebooks. Until then the VM counts as used.
     fn before_looks(&self) -> Duration {
-        if self.announced { Duration::ZERO } else { FIRST_LOOKS.saturating_sub(self.began.elapsed()) }
+        if self.settled { Duration::ZERO } else { FIRST_LOOKS.saturating_sub(self.began.elapsed()) }
     }
 
     /// Takes what a worker saw. Everything is looked at only if there is news to tell.
     pub(super) fn sensed(&mut self, sense: Sense, result: Result<Answer, Failure>, stuck: bool) {
         let waiting = self.who_may_wait();
         self.idle.sensed(sense, (result, stuck), &waiting, &self.engine.settings.idle, boottime());
-        if self.idle.look(&self.engine, boottime()) {
+        if self.look_for_use(boottime()) {
             self.look_after(Duration::ZERO);
         }
+    }
+
+    /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell.
+    pub(super) fn look_for_use(&mut self, now: Duration) -> bool {
+        (self.mode != Mode::Service || self.before_looks().is_zero()) && self.idle.look(&self.engine, now)
     }
 
     /// Whose programs may wait for the share, while it does not answer. A mount without a known owner is everybody's.
@@ -58,7 +63,7 @@ impl Brain {
     pub(super) fn idle_due(&self, now: Duration) -> Duration {
         let own = self.idle.next(now);
         match self.mode {
-            Mode::Service => own.min(self.idle.next_sense(&self.engine.settings.idle, now).max(self.before_looks())),
+            Mode::Service => own.min(self.idle.next_sense(&self.engine.settings.idle, now)).max(self.before_looks()),
             _ => own,
         }
     }

@@ -17,10 +17,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 impl Brain {
     /// Starts what the pass decided, as far as there is room.
     pub(super) fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
-        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
-            self.engine.kept = Kept::Yes;
-            self.start(Job::KeepSettings);
-        }
         self.ahead.clear();
         for step in &decision.steps {
             if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
@@ -38,6 +34,11 @@ impl Brain {
                 continue;
             }
             self.start(job);
+        }
+        // Nobody waits for that.
+        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+            self.engine.kept = Kept::Yes;
+            self.start(Job::KeepSettings);
         }
     }
 

@@ -55,7 +55,7 @@ impl Brain {
 
     /// A look when nothing has changed: a probe of the share, if one is due.
     pub(super) fn glance(&mut self) {
-        if self.idle.look(&self.engine, boottime()) {
+        if self.look_for_use(boottime()) {
             return self.look_after(Duration::ZERO);
         }
         self.tend_idle();
