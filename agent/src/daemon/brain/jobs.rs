@@ -3,6 +3,7 @@
 use super::super::engine::{AT_ONCE, Decision, Facts, Step};
 use super::super::orders::Kept;
 use super::Brain;
+use crate::sys::clock::boottime;
 use crate::worker::job::Job;
 use crate::workspace::model::Step as UserStep;
 use std::time::Duration;
@@ -47,8 +48,8 @@ impl Brain {
         self.told = Instant::now();
         match self.client.start(job.clone()) {
             Ok(id) => {
-                if matches!(job, Job::Accounts { .. }) {
-                    self.engine.users.changed = false;
+                if let Job::Accounts { from, to, .. } = job {
+                    self.engine.users.asking(from <= to, boottime());
                 }
                 if let Job::Link { directory, .. } = &job
                     && let Some(record) = self.engine.users.of_mut(directory.as_ref())
