@@ -1,6 +1,7 @@
 //! The brain's dealings with workers that look for use of the VM.
 
 use super::{Brain, Mode};
+use crate::idle::decide::first;
 use crate::idle::observe::sense::Sense;
 use crate::idle::observe::unsaved;
 use crate::share::model::{Failure, ShareState, UserMount};
@@ -9,24 +10,19 @@ use crate::worker::job::Answer;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Workers look for use after this at the latest, should the share or a user be slow.
-const FIRST_LOOKS: Duration = Duration::from_secs(10);
-
 impl Brain {
     /// Starts the looks that are due. A round that ends by itself waits for none.
     pub(super) fn tend_idle(&mut self) {
-        if self.mode != Mode::Service || self.ending || !self.before_looks().is_zero() {
+        if self.mode != Mode::Service
+            || self.ending
+            || !first::before_looks(self.announced, self.began.elapsed()).is_zero()
+        {
             return;
         }
         for (sense, job) in self.idle.jobs(&self.engine, boottime()) {
             let worker = self.client.start(job).map_err(|e| e.to_string());
             self.idle.started(sense, worker, &self.engine.settings.idle, boottime());
         }
-    }
-
-    /// How long no look for use is begun: first everybody gets their notebooks. Until then the VM counts as used.
-    fn before_looks(&self) -> Duration {
-        if self.announced { Duration::ZERO } else { FIRST_LOOKS.saturating_sub(self.began.elapsed()) }
     }
 
     /// Takes what a worker saw. Everything is looked at only if there is news to tell.
@@ -58,7 +54,10 @@ impl Brain {
     pub(super) fn idle_due(&self, now: Duration) -> Duration {
         let own = self.idle.next(now);
         match self.mode {
-            Mode::Service => own.min(self.idle.next_sense(&self.engine.settings.idle, now).max(self.before_looks())),
+            Mode::Service => {
+                let due = self.idle.next_sense(&self.engine.settings.idle, now);
+                own.min(first::next_look(due, self.announced, self.began.elapsed()))
+            }
             _ => own,
         }
     }
