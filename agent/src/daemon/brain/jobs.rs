@@ -9,12 +9,6 @@ use crate::workspace::model::Step as UserStep;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So many homes at most are kept for the time until the next pass.
-const AHEAD: usize = 256;
-/// So long nothing else is looked at while homes are seen to one after the other: with ten thousand of them a pass takes
-/// longer than a home.
-const PAUSE: Duration = Duration::from_millis(100);
-
 impl Brain {
     /// Starts what the pass decided, as far as there is room.
     pub(super) fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
@@ -29,9 +23,7 @@ impl Brain {
             }
             let link = matches!(step, Step::User(UserStep::Link { .. }));
             if link && !self.engine.has_room_for_homes() {
-                if self.ahead.len() < AHEAD {
-                    self.ahead.push_back(step.clone());
-                }
+                self.ahead.wait(step);
                 continue;
             }
             let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
@@ -69,13 +61,9 @@ impl Brain {
     /// A home was seen to, and `well`: the next one's turn comes, and everything else is looked at a little later. What
     /// the helper finds is what counts: the last pass is a moment old.
     pub(super) fn next_home(&mut self, well: bool) -> Duration {
-        while well && self.engine.has_room_for_homes() {
-            let Some(step) = self.ahead.pop_front() else { break };
-            let Some(job) = self.engine.job(&step, &self.idle.range, true) else { continue };
-            if self.engine.has_room(&job) {
-                self.start(job);
-            }
+        while well && let Some(job) = self.ahead.next(&self.engine, &self.idle.range) {
+            self.start(job);
         }
-        if self.ahead.is_empty() { Duration::ZERO } else { PAUSE }
+        self.ahead.pause()
     }
 }
