@@ -1,8 +1,9 @@
 //! The brain's life: an unprivileged process that waits for triggers, makes passes, and publishes what it sees.
 
 use super::accounts::Accounts;
+use super::ahead::Ahead;
 use super::changes::Changes;
-use super::engine::{Decision, Engine, Facts, Step};
+use super::engine::{Decision, Engine, Facts};
 use super::idle::Idle;
 use super::listener::Listener;
 use super::login::{self, Waiters};
@@ -26,7 +27,7 @@ use crate::worker::client::{Client, Event};
 use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
 use crate::workspace::observe;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -98,7 +99,7 @@ struct Brain {
     /// What the last pass decided, and until when nothing but a probe becomes due.
     last: Option<(Decision, Duration)>,
     /// Homes that the last pass had no room for.
-    ahead: VecDeque<Step>,
+    ahead: Ahead,
     /// Everything is to be looked at then.
     look_at: Option<Instant>,
     /// What was mounted when everything was looked at last.
@@ -168,7 +169,7 @@ impl Brain {
             waiters: Waiters::default(),
             present: None,
             last: None,
-            ahead: VecDeque::new(),
+            ahead: Ahead::default(),
             look_at: Some(Instant::now()),
             mounts: None,
             looked: Duration::ZERO,

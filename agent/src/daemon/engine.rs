@@ -1,6 +1,7 @@
 //! The pass without its effects: facts in, jobs out, answers into memory. Nothing here touches the machine.
 
 use super::orders::Kept;
+use super::users::is_stale;
 use crate::config::Settings;
 use crate::config::settings::Share;
 use crate::problem::Problem;
@@ -214,9 +215,10 @@ impl Engine {
         out
     }
 
-    fn wants_accounts(&self, now: Duration) -> bool {
+    /// Whether everybody is to be asked for.
+    pub(super) fn wants_accounts(&self, now: Duration) -> bool {
         let old = self.users.asked.is_none_or(|at| now >= at + workspace_decide::ASK_AGAIN);
-        old && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
+        (old || self.users.is_doubtful(now)) && !self.under_way.values().any(|j| matches!(j, Job::Accounts { .. }))
     }
 
     /// Whether those are to be asked for by name whom the name services did not mention.
@@ -308,6 +310,9 @@ impl Engine {
         }
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let jitter = self.seed >> 33;
+        if is_stale(&result) {
+            self.users.doubt(now);
+        }
         match (job, result) {
             (Job::Accounts { from, .. }, Ok(Answer::Accounts(found))) => {
                 workspace_decide::take(&mut self.users, &self.settings, found, *from, now);
@@ -375,6 +380,7 @@ impl Engine {
             .chain(self.kept.again())
             .chain(share_decide::due(&self.share))
             .chain([self.vault.next])
+            .chain(self.users.doubt)
             .chain(
                 self.users
                     .missed

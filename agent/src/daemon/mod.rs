@@ -5,6 +5,7 @@
 //! ```
 
 pub mod accounts;
+pub mod ahead;
 pub mod brain;
 pub mod changes;
 pub mod doctor;

@@ -83,6 +83,9 @@ async fn take(
     let now = facts.now;
     let share = engine.settings.share.clone();
     let job = engine.job(step, &facts.range, false).ok_or("a step speaks of nobody")?;
+    if let Job::Accounts { from, to, .. } = job {
+        engine.users.asking(from <= to, now);
+    }
     let looks = match step {
         Step::Share(ShareStep::Probe) | Step::User(UserStep::Directories { .. }) => real_root,
         _ => job.only_looks(),

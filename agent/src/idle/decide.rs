@@ -1,5 +1,7 @@
 //! The verdict: a pure function of what is remembered, the settings and the time.
 
+pub mod first;
+
 use super::limits::{self, Every, Limit, Rule};
 use super::memory::{self, Memory, Row};
 use super::model::{Decision, Evidence, Leave, Refused, Risk, Source, State, Verdict};

@@ -223,6 +223,8 @@ pub enum Attempt {
     Rekey,
     /// Making sure that a user's numbers and home are theirs.
     Account,
+    /// The same, when it was found for sure that they are not, or no longer.
+    StaleAccount,
     /// Starting or finishing the helper process itself.
     Worker,
 }
@@ -242,6 +244,11 @@ impl Failure {
     pub fn mount(attempt: Attempt, error: crate::sys::mount::MountError) -> Self {
         let details = std::iter::once(error.call).chain(error.messages).collect();
         Self { attempt, errno: Some(error.errno), details }
+    }
+
+    /// Whether it is about whose account it is: nothing else was tried then.
+    pub fn is_about_account(&self) -> bool {
+        matches!(self.attempt, Attempt::Account | Attempt::StaleAccount)
     }
 
     /// The failure in one line, for the log.

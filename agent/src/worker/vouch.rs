@@ -28,13 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct Doubt {
     /// Whose directory it is about, relative to the share's root.
     directory: String,
+    /// The name services say for sure that it is not so.
+    stale: bool,
     why: String,
 }
 
 impl Doubt {
     /// As what the job gives in this user's place.
     pub fn failure(&self) -> Failure {
-        Failure::said(Attempt::Account, self.why.clone())
+        let attempt = if self.stale { Attempt::StaleAccount } else { Attempt::Account };
+        Failure::said(attempt, self.why.clone())
     }
 }
 
@@ -124,15 +127,15 @@ pub fn for_the_others(doubts: &[Doubt], job: &Job, perform: impl FnOnce(&Job) ->
 /// What is in doubt after the name services answered, or did not; nothing when they confirm it.
 fn doubt(claim: &Claim<'_>, said: &Result<Found, String>) -> Option<Doubt> {
     let Claim { name, uid, gid, .. } = claim;
-    let why = match said {
-        Err(why) => why.clone(),
+    let (stale, why) = match said {
+        Err(why) => (false, why.clone()),
         Ok(found) => match found.accounts.iter().find(|a| a.name == *name) {
             Some(account) if claim.is_of(&known(account)) => return None,
-            None if !found.absent.contains(name) => "the name services cannot say".to_owned(),
-            _ => format!("uid {uid}, gid {gid} is not, or no longer, {name}"),
+            None if !found.absent.contains(name) => (false, "the name services cannot say".to_owned()),
+            _ => (true, format!("uid {uid}, gid {gid} is not, or no longer, {name}")),
         },
     };
-    Some(Doubt { directory: claim.directory.to_owned(), why })
+    Some(Doubt { directory: claim.directory.to_owned(), stale, why })
 }
 
 fn known(account: &Account) -> Known {
@@ -319,7 +322,7 @@ mod tests {
         let all =
             vec![wanted("notebooks/ada", 1001), wanted("notebooks/erin", 70_001), wanted("notebooks/mallory", 1002)];
         let job = Job::Directories { wanted: all, make: true };
-        let doubts = [Doubt { directory: "notebooks/erin".to_owned(), why: "no answer".to_owned() }];
+        let doubts = [Doubt { directory: "notebooks/erin".to_owned(), stale: false, why: "no answer".to_owned() }];
         let made = |job: &Job| {
             let Job::Directories { wanted, make: true } = job else { panic!("{job:?}") };
             assert_eq!(wanted.iter().map(|w| w.uid).collect::<Vec<_>>(), [1001, 1002]);
@@ -349,14 +352,16 @@ mod tests {
         let settings = Settings::default();
         let claim = &claims(&job, &settings).unwrap()[0];
         let found = |accounts, absent| Ok(Found { accounts, absent, ..Found::default() });
+        let stale = "uid 70001, gid 70000 is not, or no longer, erin";
         for (said, why) in [
             (found(vec![erin(70_001)], vec![]), None),
-            (found(vec![erin(70_002)], vec![]), Some("uid 70001, gid 70000 is not, or no longer, erin")),
-            (found(vec![], vec!["erin".to_owned()]), Some("uid 70001, gid 70000 is not, or no longer, erin")),
-            (found(vec![], vec![]), Some("the name services cannot say")),
-            (Err("the name services: no answer".to_owned()), Some("the name services: no answer")),
+            (found(vec![erin(70_002)], vec![]), Some((Attempt::StaleAccount, stale))),
+            (found(vec![], vec!["erin".to_owned()]), Some((Attempt::StaleAccount, stale))),
+            (found(vec![], vec![]), Some((Attempt::Account, "the name services cannot say"))),
+            (Err("the name services: no answer".to_owned()), Some((Attempt::Account, "the name services: no answer"))),
         ] {
-            assert_eq!(doubt(claim, &said).map(|d| d.why).as_deref(), why, "{said:?}");
+            let failure = doubt(claim, &said).map(|d| d.failure());
+            assert_eq!(failure, why.map(|(attempt, why)| Failure::said(attempt, why)), "{said:?}");
         }
     }
 

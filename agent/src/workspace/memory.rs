@@ -1,6 +1,6 @@
 //! What is remembered of each user from pass to pass. Everything here may be forgotten: it costs a new look.
 
-use super::decide::{LOOK_AGAIN, pause};
+use super::decide::{DOUBT_AGAIN, LOOK_AGAIN, pause};
 use super::model::{Account, Directory, Link, Trouble};
 use crate::problem::Problem;
 use crate::share::model::{Attempt, Failure};
@@ -88,6 +88,10 @@ pub struct Memory {
     pub missed: Option<Duration>,
     /// Something changed since the name services were asked last: what they answer may be older than that.
     pub changed: bool,
+    /// A helper was told that somebody is not, or no longer, who they were: everybody is to be asked for then.
+    pub doubt: Option<Duration>,
+    /// When everybody was last asked for because of that.
+    pub doubted: Option<Duration>,
     /// The names of each number: two accounts may have the same.
     by_uid: HashMap<u32, Vec<String>>,
     /// Whose a directory is: it is made of the name, so no two accounts have the same.
@@ -142,6 +146,28 @@ impl Memory {
     /// The name services are to be asked again.
     pub fn ask(&mut self) {
         (self.asked, self.changed, self.missed) = (None, true, None);
+    }
+
+    /// A helper was told that somebody is not, or no longer, who they were, although nothing told of a change: everybody
+    /// is asked for, at once or when the last such time is long enough ago. A name service that confirms somebody only
+    /// sometimes would otherwise be asked without end.
+    pub fn doubt(&mut self, now: Duration) {
+        if self.doubt.is_none() {
+            self.doubt = Some(self.doubted.map_or(now, |last| now.max(last + DOUBT_AGAIN)));
+        }
+    }
+
+    /// Whether it is time to ask for everybody because of that.
+    pub fn is_doubtful(&self, now: Duration) -> bool {
+        self.doubt.is_some_and(|at| now >= at)
+    }
+
+    /// The name services are asked now, for everybody or for some by name: the answer is newer than what was told before.
+    pub fn asking(&mut self, everybody: bool, now: Duration) {
+        self.changed = false;
+        if everybody && self.doubt.take().is_some() {
+            self.doubted = Some(now);
+        }
     }
 
     /// Notes that these users are here now; all are, where it cannot be told.

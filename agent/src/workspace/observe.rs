@@ -11,13 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use users::os::unix::UserExt;
 
-/// The range of ordinary users' ids, from the text of login.defs(5); 1000 to 60000 where it does not say.
+/// The range of ordinary users' ids, from the text of login.defs(5); 1000 to 60000 where it does not say, or says one that
+/// nobody is in: with none, everybody could never be asked for, and would be again and again.
 pub fn uid_range(login_defs: &str) -> RangeInclusive<u32> {
     let value = |key: &str| {
         let line = login_defs.lines().rev().map(str::trim_start).find(|l| l.split_whitespace().next() == Some(key))?;
         line.split_whitespace().nth(1)?.parse().ok()
     };
-    value("UID_MIN").unwrap_or(1000)..=value("UID_MAX").unwrap_or(60000)
+    let range = value("UID_MIN").unwrap_or(1000)..=value("UID_MAX").unwrap_or(60000);
+    if range.is_empty() { 1000..=60000 } else { range }
 }
 
 /// The user ids that have a process or, by their slice, a log-in session: kernel's and systemd's word, no name service.
@@ -142,6 +144,9 @@ mod tests {
         assert_eq!(uid_range(""), 1000..=60000);
         assert_eq!(uid_range("# UID_MIN 7\nUID_MIN\t\t 2000\nUID_MAX 90000 # high\nSYS_UID_MIN 100\n"), 2000..=90000);
         assert_eq!(uid_range("UID_MIN many\n"), 1000..=60000);
+        // Nobody is in these.
+        assert_eq!(uid_range("UID_MIN 100000\n"), 1000..=60000);
+        assert_eq!(uid_range("UID_MIN 2000\nUID_MAX 1000\n"), 1000..=60000);
     }
 
     #[test]
@@ -196,7 +201,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_gives_a_range(text in "\\PC{0,200}") {
-            let _ = uid_range(&text);
+            prop_assert!(!uid_range(&text).is_empty());
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A directory service: a real second source of names beside the machine's files, which lists nobody.
 
 use crate::sandbox::Sandbox;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Where nss-systemd(8) finds services of names.
 const PLACE: &str = "/run/systemd/userdb";
@@ -17,7 +18,11 @@ const NAME: &str = "com.contoso.people";
 #[derive(Debug)]
 pub struct DirectoryService {
     silent: Arc<AtomicBool>,
+    people: Arc<Mutex<People>>,
 }
+
+/// Numbers by name.
+type People = BTreeMap<String, u32>;
 
 impl DirectoryService {
     /// Starts one that knows `people`: names with numbers, whose homes are `/home/NAME`. Nothing, which is said, where
@@ -38,9 +43,19 @@ impl DirectoryService {
         let listener = UnixListener::bind(&socket).expect("a socket");
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).expect("anybody may ask");
         let silent = Arc::new(AtomicBool::new(false));
-        let (is_silent, people) = (Arc::clone(&silent), people.iter().map(|(n, u)| ((*n).to_owned(), *u)).collect());
-        std::thread::spawn(move || serve(&listener, &is_silent, people));
-        Some(Self { silent })
+        let people: People = people.iter().map(|(n, u)| ((*n).to_owned(), *u)).collect();
+        let people = Arc::new(Mutex::new(people));
+        let (is_silent, known) = (Arc::clone(&silent), Arc::clone(&people));
+        std::thread::spawn(move || serve(&listener, &is_silent, &known));
+        Some(Self { silent, people })
+    }
+
+    /// From now on it knows nobody of this name. Nothing on the machine changes by that.
+    ///
+    /// # Panics
+    /// Another thread did.
+    pub fn delete(&self, name: &str) {
+        self.people.lock().expect("no thread panicked").remove(name);
     }
 
     /// From now on whoever asks gets no answer, or gets one again.
@@ -49,21 +64,21 @@ impl DirectoryService {
     }
 }
 
-fn serve(listener: &UnixListener, silent: &AtomicBool, people: Vec<(String, u32)>) {
+fn serve(listener: &UnixListener, silent: &AtomicBool, people: &Mutex<People>) {
     // Whoever is not answered waits for as long as their end stays open.
     let mut left_waiting = Vec::new();
     for stream in listener.incoming().flatten() {
         if silent.load(Ordering::SeqCst) {
             left_waiting.push(stream);
         } else {
-            let people = people.clone();
+            let people = people.lock().expect("no thread panicked").clone();
             std::thread::spawn(move || answer(stream, &people));
         }
     }
 }
 
 /// Answers one client: messages are JSON that ends with a zero byte.
-fn answer(stream: UnixStream, people: &[(String, u32)]) {
+fn answer(stream: UnixStream, people: &People) {
     let Ok(mut out) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
     let mut message = Vec::new();
@@ -73,8 +88,8 @@ fn answer(stream: UnixStream, people: &[(String, u32)]) {
         message.clear();
         let parameters = &asked["parameters"];
         let person = people.iter().find(|(name, uid)| match parameters["userName"].as_str() {
-            Some(wanted) => wanted == name,
-            None => parameters["uid"].as_u64() == Some(u64::from(*uid)),
+            Some(wanted) => wanted == name.as_str(),
+            None => parameters["uid"].as_u64() == Some(u64::from(**uid)),
         });
         let reply = match person {
             Some((name, uid)) if asked["method"] == "io.systemd.UserDatabase.GetUserRecord" => serde_json::json!({

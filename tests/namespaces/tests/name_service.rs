@@ -1,4 +1,4 @@
-//! A directory service that lists nobody, and then falls silent.
+//! A directory service that lists nobody, and then falls silent, or deletes somebody.
 
 use namespaces::{DirectoryService, SHARE, SOON, Sandbox, wait_for};
 
@@ -36,4 +36,23 @@ fn a_silent_name_service_is_named_and_holds_up_its_own_users_alone() {
     vm.log_in("erin").ok();
     agent.wait_no_problem();
     assert_eq!(vm.read(&format!("{SHARE}/notebooks/erin/a.ipynb")), "1\n");
+}
+
+#[test]
+fn somebody_whom_the_directory_service_deleted_is_soon_served_no_more() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    let Some(service) = DirectoryService::start(&vm, &[("erin", 20_001)]) else { return };
+    vm.sh("mkdir /home/erin; chown 20001:20001 /home/erin").ok();
+    vm.configure("");
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    wait_for("she has her notebooks", SOON, || vm.log_in("erin").success() && vm.is_mounted("notebooks/erin"));
+
+    // Nothing on this machine tells of it. A helper that is to act in her name is told.
+    service.delete("erin");
+    vm.log_in("erin");
+    wait_for("she is no user any more", SOON, || agent.status()["counts"]["users"] == 0);
+    wait_for("her notebooks are shown to nobody", SOON, || !vm.is_mounted("notebooks/erin"));
+    agent.wait_no_problem();
+    assert!(vm.exists(&format!("{SHARE}/notebooks/erin")), "what is hers stays");
 }

@@ -1,6 +1,7 @@
 //! The brain's dealings with workers that look for use of the VM.
 
 use super::{Brain, Mode};
+use crate::idle::decide::first;
 use crate::idle::observe::sense::Sense;
 use crate::idle::observe::unsaved;
 use crate::share::model::{Failure, ShareState, UserMount};
@@ -8,9 +9,6 @@ use crate::sys::clock::boottime;
 use crate::worker::job::Answer;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// Workers look for use after this at the latest, should the share or a user be slow.
-const FIRST_LOOKS: Duration = Duration::from_secs(10);
 
 impl Brain {
     /// Starts the looks that are due. A round that ends by itself waits for none.
@@ -24,9 +22,9 @@ impl Brain {
         }
     }
 
-    /// How long no look for use is begun: first everybody gets their notebooks. Until then the VM counts as used.
+    /// How long no look for use is begun.
     fn before_looks(&self) -> Duration {
-        if self.settled { Duration::ZERO } else { FIRST_LOOKS.saturating_sub(self.began.elapsed()) }
+        first::before_looks(self.settled, self.began.elapsed())
     }
 
     /// Takes what a worker saw. Everything is looked at only if there is news to tell.
@@ -63,7 +61,10 @@ impl Brain {
     pub(super) fn idle_due(&self, now: Duration) -> Duration {
         let own = self.idle.next(now);
         match self.mode {
-            Mode::Service => own.min(self.idle.next_sense(&self.engine.settings.idle, now)).max(self.before_looks()),
+            Mode::Service => {
+                let due = own.min(self.idle.next_sense(&self.engine.settings.idle, now));
+                first::next_look(due, self.settled, self.began.elapsed())
+            }
             _ => own,
         }
     }

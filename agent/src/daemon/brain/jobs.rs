@@ -3,16 +3,11 @@
 use super::super::engine::{AT_ONCE, Decision, Facts, Step};
 use super::super::orders::Kept;
 use super::Brain;
+use crate::sys::clock::boottime;
 use crate::worker::job::Job;
 use crate::workspace::model::Step as UserStep;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// So many homes at most are kept for the time until the next pass.
-const AHEAD: usize = 256;
-/// So long nothing else is looked at while homes are seen to one after the other: with ten thousand of them a pass takes
-/// longer than a home.
-const PAUSE: Duration = Duration::from_millis(100);
 
 impl Brain {
     /// Starts what the pass decided, as far as there is room.
@@ -24,9 +19,7 @@ impl Brain {
             }
             let link = matches!(step, Step::User(UserStep::Link { .. }));
             if link && !self.engine.has_room_for_homes() {
-                if self.ahead.len() < AHEAD {
-                    self.ahead.push_back(step.clone());
-                }
+                self.ahead.wait(step);
                 continue;
             }
             let Some(job) = self.engine.job(step, &facts.range, true) else { continue };
@@ -48,8 +41,8 @@ impl Brain {
         self.told = Instant::now();
         match self.client.start(job.clone()) {
             Ok(id) => {
-                if matches!(job, Job::Accounts { .. }) {
-                    self.engine.users.changed = false;
+                if let Job::Accounts { from, to, .. } = job {
+                    self.engine.users.asking(from <= to, boottime());
                 }
                 if let Job::Link { directory, .. } = &job
                     && let Some(record) = self.engine.users.of_mut(directory.as_ref())
@@ -69,13 +62,9 @@ impl Brain {
     /// A home was seen to, and `well`: the next one's turn comes, and everything else is looked at a little later. What
     /// the helper finds is what counts: the last pass is a moment old.
     pub(super) fn next_home(&mut self, well: bool) -> Duration {
-        while well && self.engine.has_room_for_homes() {
-            let Some(step) = self.ahead.pop_front() else { break };
-            let Some(job) = self.engine.job(&step, &self.idle.range, true) else { continue };
-            if self.engine.has_room(&job) {
-                self.start(job);
-            }
+        while well && let Some(job) = self.ahead.next(&self.engine, &self.idle.range) {
+            self.start(job);
         }
-        if self.ahead.is_empty() { Duration::ZERO } else { PAUSE }
+        self.ahead.pause()
     }
 }

@@ -25,6 +25,8 @@ use std::time::Duration;
 pub const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// How often the name services are asked without a reason.
 pub const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// The least time between two askings for everybody because a helper was told that somebody is not who they were.
+pub const DOUBT_AGAIN: Duration = Duration::from_secs(30);
 /// A directory that was not looked at for so long is looked at before it is mounted: its user may have been given
 /// another number or been retired meanwhile, from another VM.
 pub const CHECK_AGAIN: Duration = Duration::from_secs(10 * 60);

@@ -83,7 +83,7 @@ pub(super) fn unwritable(name: &str) -> Problem {
 
 /// What a failed step means for one user.
 pub fn failed(name: &str, failure: &Failure) -> Problem {
-    if failure.attempt == Attempt::Account {
+    if failure.is_about_account() {
         return unconfirmed(name, failure);
     }
     let summary = format!("The notebooks of {name} cannot be connected: {}. Nothing was changed.", failure.words());
@@ -103,7 +103,7 @@ fn unconfirmed(name: &str, failure: &Failure) -> Problem {
 
 /// What it means that nothing came of a look into a home: mostly that it does not answer.
 pub fn home_silent(name: &str, failure: &Failure) -> Problem {
-    if failure.attempt == Attempt::Account {
+    if failure.is_about_account() {
         return unconfirmed(name, failure);
     }
     let summary = format!("The home of {name} does not answer: {}. Other users are not held up.", failure.words());

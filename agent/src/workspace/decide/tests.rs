@@ -82,6 +82,39 @@ fn an_answer_that_may_be_older_than_a_change_is_asked_for_again() {
 }
 
 #[test]
+fn an_account_that_is_said_to_be_gone_has_everybody_asked_for_at_once_and_not_without_end() {
+    let mut memory = memory();
+    let at = |s: u64| NOW + Duration::from_secs(s);
+    // Nothing told of the deletion, and everybody was asked for a moment ago.
+    assert!(!memory.is_doubtful(at(1)));
+    memory.doubt(at(1));
+    assert!(memory.is_doubtful(at(1)));
+    memory.asking(false, at(1));
+    assert!(memory.is_doubtful(at(1)), "some were asked for by name");
+    memory.asking(true, at(1));
+    assert!(!memory.is_doubtful(at(1)));
+    // What is told while they answer may be newer than the answer.
+    memory.doubt(at(2));
+    assert!(!memory.is_doubtful(at(30)) && memory.is_doubtful(at(31)));
+    memory.asking(true, at(40));
+    assert_eq!(memory.doubt, None);
+    // A name service that confirms somebody only sometimes, of whom helpers speak all the time.
+    let mut asked = 0;
+    for second in 100..700 {
+        memory.doubt(at(second));
+        if memory.is_doubtful(at(second)) {
+            memory.asking(true, at(second));
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 20, "once in half a minute");
+    // When everybody is asked for anyway, that is enough.
+    assert_eq!(memory.doubt, Some(at(700)));
+    memory.asking(true, at(699));
+    assert!(!memory.is_doubtful(at(10_000)));
+}
+
+#[test]
 fn the_names_to_ask_for_fit_into_one_message() {
     let mut memory = Memory::default();
     let all = (0..10_000).filter(|i| memory.name(&format!("contoso\\somebody-{i:05}"))).count();
