@@ -400,7 +400,6 @@ impl Brain {
         self.tend_files(&decision);
         decision.problems.extend(self.idle.problems());
         self.tell_people();
-        self.tend_scale_set();
         decision
             .problems
             .extend(self.scale_set_problems().into_iter().chain(self.drain_problems()).chain(self.open_listener()));
@@ -429,6 +428,7 @@ impl Brain {
         self.tell(status, idle);
         // Not before it is told that all is ready: the launcher takes one thing after the other.
         self.tend_idle();
+        self.tend_scale_set();
         if let Some(status) = &self.status {
             self.waiters.answer(status, &self.engine.users);
         }

@@ -23,12 +23,14 @@ pub enum Privilege {
 
 impl Job {
     /// Whether a copy of the launcher may do it, and not only a program with a memory of its own: what is done all the time, or
-    /// while people wait for their notebooks, and reads nothing but what the kernel or root has written.
+    /// while people wait for their notebooks, and reads nothing but what the kernel or root has written, or names in a
+    /// directory.
     pub fn may_be_copied(&self) -> bool {
-        use Job::{Attach, Detach, Directories, HideAll, MountPoints, MountRoot, ReadAhead, ShowAll};
+        use Job::{Attach, Detach, Directories, HideAll, Link, MountPoints, MountRoot, ReadAhead, Rekey, ShowAll};
         let own = matches!(self, Job::Probe | Job::KeepSettings | Job::LayGuard | Job::UnmountRoot | HideAll);
         let of_shares = matches!(self, MountPoints { .. } | MountRoot { .. } | Directories { .. } | ReadAhead { .. });
-        own || of_shares || matches!(self, Attach { .. } | Detach { .. } | ShowAll { .. })
+        let of_users = matches!(self, Attach { .. } | Detach { .. } | ShowAll { .. } | Link { .. });
+        own || of_shares || of_users || matches!(self, Rekey { .. })
     }
 
     /// As whom it is done, and with which capabilities.

@@ -62,7 +62,6 @@ fn what_reads_what_others_wrote_has_a_memory_of_its_own() {
         Job::Reach { host: "h".into(), port: 445 },
         Job::ScaleSet(Box::new(crate::scale_set::act::Ask::Place)),
         Job::FetchKeys,
-        Job::Link { person: person.clone(), directory: directory.clone(), make: true },
         Job::Survey { person: person.clone(), directory },
         Job::Jupyter { person },
         Job::Sense { sense: Sense::Hub, humans },

@@ -22,8 +22,8 @@ impl Brain {
         }
     }
 
-    /// How long no look for use is begun.
-    fn before_looks(&self) -> Duration {
+    /// How long no look for use is begun, and nothing asked of Azure.
+    pub(super) fn before_looks(&self) -> Duration {
         first::before_looks(self.settled, self.began.elapsed())
     }
 

@@ -28,9 +28,10 @@ impl Brain {
         }
     }
 
-    /// Asks of Azure what is to be asked now. A round that ends by itself, as an image's recipe makes it, asks nothing.
+    /// Asks of Azure what is to be asked now, once everybody is served. A round that ends by itself, as an image's recipe makes
+    /// it, asks nothing.
     pub(super) fn tend_scale_set(&mut self) {
-        if self.mode != Mode::Service || self.ending {
+        if self.mode != Mode::Service || self.ending || !self.before_looks().is_zero() {
             return;
         }
         let facts = self.scale_facts();
@@ -81,6 +82,9 @@ impl Brain {
 
     /// How long until something is to be asked by itself.
     pub(super) fn scale_set_due(&self) -> Duration {
-        if self.mode == Mode::Service { self.scale_set.next_look(boottime()) } else { Duration::MAX }
+        if self.mode != Mode::Service {
+            return Duration::MAX;
+        }
+        self.scale_set.next_look(boottime()).max(self.before_looks())
     }
 }

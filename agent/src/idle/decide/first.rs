@@ -1,4 +1,5 @@
-//! When use of the VM is looked for, while the agent comes up: looks are begun by helpers, as what users wait for is.
+//! When use of the VM is looked for, and the scale set asked, while the agent comes up: both are done by helpers, as what users
+//! wait for is.
 
 use std::time::Duration;
 
