@@ -3,7 +3,7 @@
 
 use crate::config::settings::Kind;
 use crate::share::abandon::silence::{Look, Silence};
-use crate::share::abandon::{self, stand_in};
+use crate::share::abandon::{self, Ending, stand_in};
 use crate::share::doctor::Examine;
 use crate::share::model::Attempt;
 use crate::sys::clock::boottime;
@@ -36,6 +36,7 @@ pub fn run(config: &Path) -> Result<u8, String> {
     let mut systemd = Systemd::default();
     let mut silence = BTreeMap::<Server, Silence>::new();
     let mut dead = BTreeSet::new();
+    let mut ending = Ending::default();
     loop {
         let goes_down = systemd.says();
         if goes_down == Some(false) {
@@ -52,14 +53,14 @@ pub fn run(config: &Path) -> Result<u8, String> {
             let mounts = mounts.as_deref().unwrap_or_default();
             if dead.contains(&server) {
                 // One that was covered, or just being made.
-                let _ = abandon::end(mounts, server);
+                let _ = ending.tell(mounts, server);
                 continue;
             }
             let began = boottime();
             let Some(answered) = answers(server, kind, &config) else { continue };
             let silence = silence.entry(server).or_default();
             *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
-            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(mounts, server, kind) {
+            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(&mut ending, mounts, server, kind) {
                 dead.insert(server);
             }
         }
@@ -111,13 +112,13 @@ impl Systemd {
 }
 
 /// Gives up what waits to be written to a server. Whether that was begun.
-fn give_up(mounts: &[Mount], server: Server, kind: Kind) -> bool {
+fn give_up(ending: &mut Ending, mounts: &[Mount], server: Server, kind: Kind) -> bool {
     let (address, port) = server;
     tracing::warn!(
         "The file server at {address} does not answer while this VM goes down. What is not written there is given up."
     );
     // An old kernel does not know it, and gives up without.
-    if let Err(e) = abandon::end(mounts, server) {
+    if let Err(e) = ending.tell(mounts, server) {
         tracing::warn!("Not every file system of the share could be told that it ends: {e}");
     }
     if kind == Kind::Nfs {

@@ -33,12 +33,27 @@ fn set(path: &Path, from: &str, to: &str) -> io::Result<()> {
     }
 }
 
-/// Where the read-ahead of the file system `device` (`major:minor`, as in mountinfo) is set
-/// (Documentation/ABI/testing/sysfs-class-bdi). Nothing for what is no device number.
-fn read_ahead(device: &str) -> Option<PathBuf> {
+/// What sysfs has below `of` for the file system `device` (`major:minor`, as in mountinfo). Nothing for what is no device
+/// number.
+fn knob(of: &str, device: &str, name: &str) -> Option<PathBuf> {
     let (major, minor) = device.split_once(':')?;
     let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
-    Some(Path::new("/sys/class/bdi").join(format!("{major}:{minor}")).join("read_ahead_kb"))
+    Some(Path::new(of).join(format!("{major}:{minor}")).join(name))
+}
+
+/// Where the read-ahead of a file system is set (Documentation/ABI/testing/sysfs-class-bdi).
+fn read_ahead(device: &str) -> Option<PathBuf> {
+    knob("/sys/class/bdi", device, "read_ahead_kb")
+}
+
+/// Tells a file system that it ends: what waits for its server fails, and what comes after that fails at once
+/// (`shutdown_store` of fs/nfs/sysfs.c, since Linux 6.5). It cannot be taken back. Whether it knows: an older kernel has nothing
+/// to be told.
+///
+/// `_handle` keeps it in use: a kernel may look at what it is just freeing, when it is told that of one that is being unmounted.
+pub fn shut_down(_handle: &OwnedFd, device: &str) -> bool {
+    let Some(knob) = knob("/sys/fs/nfs", device, "shutdown") else { return false };
+    set(&knob, "0", "1").is_ok() && std::fs::read_to_string(knob).is_ok_and(|now| now.trim() == "1")
 }
 
 /// Whether less is read ahead from this file system than it should be. What cannot be read is as it should be: there
@@ -79,6 +94,13 @@ mod tests {
         }
         assert!(!reads_too_little("no:device"));
         assert!(read_more("no:device").is_err());
+    }
+
+    #[test]
+    fn what_a_kernel_does_not_know_is_not_told() {
+        let root = rustix::fs::open("/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        assert!(!shut_down(&root, "no:device"));
+        assert!(!shut_down(&root, "0:4294967295"));
     }
 
     #[test]

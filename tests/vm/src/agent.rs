@@ -101,6 +101,14 @@ impl Guest {
         self.put(config, "/etc/dsvm-agent/agent.toml", 0o644);
     }
 
+    /// Writes the configuration for the NFS share, or for another export of its server.
+    #[track_caller]
+    pub fn configure_nfs(&self, export: &str) {
+        let config =
+            format!("[share]\nsource = \"{HOST}:/{ACCOUNT}/{export}\"\nmount_point = \"/datamnt/dsvmshare\"\n");
+        self.put(config, "/etc/dsvm-agent/agent.toml", 0o644);
+    }
+
     /// Waits until the agent says that all is ready.
     #[track_caller]
     pub fn wait_ready(&self) {

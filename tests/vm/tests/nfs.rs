@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vm::server::HOST;
+use vm::server::SHARE;
 use vm::{Guest, Scenario, Service, together, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
@@ -12,11 +12,6 @@ const WRITER: &str = "cd ~/notebooks/remote && exec setsid sh -c '
     exec 3>numbers; i=0
     while i=$((i+1)); do echo $i >&3 || { echo failed at $i >>/tmp/failed; exit 1; }; sleep 0.1; done
 ' >/dev/null 2>&1 </dev/null &";
-
-fn configure(guest: &Guest, export: &str) {
-    let config = format!("[share]\nsource = \"{HOST}:/contosods/{export}\"\nmount_point = \"/datamnt/dsvmshare\"\n");
-    guest.put(config, "/etc/dsvm-agent/agent.toml", 0o644);
-}
 
 /// Somebody reads what is not theirs, by every way there is. It must be there to be read.
 fn refused(guest: &Guest, thief: &str, owner: &str, file: &str) {
@@ -36,7 +31,7 @@ fn everybody_owns_their_directory_and_a_foreign_number_is_refused() {
     };
     let (server, (first, second)) = together(|| scenario.file_server(), || together(start("vm1"), start("vm2")));
     server.start_nfs(false);
-    configure(&first, "dsvmshare");
+    first.configure_nfs(SHARE);
     first.wait_ready();
     first.log_in("alice", "cd ~/notebooks/remote && echo hello >a && chmod 644 a && ln -s a l && git init -q r").ok();
     first.log_in("carol", "echo first >~/notebooks/remote/c").ok();
@@ -53,7 +48,7 @@ fn everybody_owns_their_directory_and_a_foreign_number_is_refused() {
     // On the second VM alice's number is bob's: neither may see the other's notebooks. Carol's is hers everywhere.
     second.sh("set -e; for u in bob:2002 alice:1002 bob:1001; do usermod -u ${u#*:} ${u%:*}; groupmod -g ${u#*:} ${u%:*}; done");
     second.sh("chown -R alice:alice /home/alice; chown -R bob:bob /home/bob");
-    configure(&second, "dsvmshare");
+    second.configure_nfs(SHARE);
     wait_for("alice is refused on the second", SOON, || {
         second.ssh("dsvm-agent status").stdout.contains("belongs to uid 1001")
     });
@@ -81,12 +76,12 @@ fn notebooks_outlive_a_missing_export_a_dead_server_and_a_boot_without_one() {
     server.start_nfs(false);
     // As Azure must not have it: the client would send names.
     guest.sh("modprobe nfs && echo N >/sys/module/nfs/parameters/nfs4_disable_idmapping");
-    configure(&guest, "nowhere");
+    guest.configure_nfs("nowhere");
     wait_for("it is said that there is no such export", SOON, || {
         guest.ssh("dsvm-agent status --json").stdout.contains("share.not-found")
     });
     assert!(guest.ssh("touch /datamnt/dsvmshare/x").fails().contains("Read-only file system"));
-    configure(&guest, "dsvmshare");
+    guest.configure_nfs(SHARE);
     guest.wait_ready();
     assert_eq!(guest.sh("cat /sys/module/nfs/parameters/nfs4_disable_idmapping"), "Y");
 
@@ -132,7 +127,7 @@ fn where_root_is_nobody_users_make_their_directories_themselves() {
     let scenario = Scenario::new("where_root_is_nobody_users_make_their_directories_themselves");
     let (server, guest) = together(|| scenario.file_server(), || scenario.agent_vm("vm1", Service::Running));
     server.start_nfs(true);
-    configure(&guest, "dsvmshare");
+    guest.configure_nfs(SHARE);
     wait_for("it is said what to change", SOON, || {
         let said = guest.ssh("dsvm-agent status").stdout;
         said.contains("root squash") && said.contains("chmod 1777 notebooks")

@@ -15,11 +15,18 @@
 //! server's place, at its address, and refuses ([`stand_in`]). Then the kernel gives up within seconds, every program gets its
 //! error and ends, and the shutdown goes on as any other. Without the former Linux 6.12 asks the stand-in for ever.
 //!
-//! The kernel's NFS client needs no stand-in: umount2(2) with `MNT_FORCE` fails what waits for an answer, as often as it is called.
+//! The kernel's NFS client needs no stand-in: umount2(2) with `MNT_FORCE` fails what waits for an answer, as often as it is
+//! called. What it does not reach is the end of the client itself: whoever unmounts the last of a server's file systems waits
+//! for the answers to DESTROY_SESSION and DESTROY_CLIENTID (RFC 8881, 18.37 and 18.50), a minute each, when nothing is mounted
+//! any more that could be told anything; seen with Linux 6.1, where systemd kills its umount(8) after 90 s. Since Linux 6.5 sysfs
+//! has what fails these too ([`nfs::shut_down`]). An older kernel's file systems are held in use, so that nobody unmounts
+//! them: systemd is refused at once and turns the power off. There is nothing left that could be written.
 
 pub mod silence;
 pub mod stand_in;
+pub mod teller;
 
+use super::nfs;
 use super::observe::{own, server};
 use crate::config::settings::Kind;
 use crate::sys::mountinfo::{self, Mount};
@@ -31,8 +38,12 @@ use rustix::mount::UnmountFlags;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use teller::{Deed, Teller};
 
+/// How long is waited for what tells a file system that it ends. It takes a moment.
+const BOUND: Duration = Duration::from_secs(1);
 /// The server's address is this VM's own for so long after whoever asked for that is gone. A machine that after all goes on
 /// (soft-reboot of systemctl(1)) finds its server again.
 const LEASE: Duration = Duration::from_secs(30);
@@ -60,26 +71,68 @@ fn is_kernels(connection: &sockets::Connection, server: (IpAddr, u16)) -> bool {
     connection.uid == 0 && (connection.remote, connection.port) == server
 }
 
-/// Tells the file systems of the agent's mounts of a server that they end: what waits for it fails. It is to be told again and
-/// again. The server is not spoken to.
-///
-/// # Errors
-/// The first that failed; the others were told.
-pub fn end(mounts: &[Mount], of: (IpAddr, u16)) -> io::Result<()> {
-    let theirs = own(mounts).filter(|m| server(m) == Some(of));
-    theirs.map(end_one).fold(Ok(()), io::Result::and)
+/// The end of file systems whose server is dead.
+#[derive(Debug, Default)]
+pub struct Ending {
+    teller: Teller,
+    held: Held,
 }
 
-fn end_one(mount: &Mount) -> io::Result<()> {
+/// What keeps a file system in use until this VM is off, by its number.
+type Held = Arc<Mutex<BTreeMap<String, Arc<OwnedFd>>>>;
+
+impl Ending {
+    /// Tells the file systems of the agent's mounts of a server that they end: what waits for it fails. It is to be told again
+    /// and again. The server is not spoken to, but a file system may ask it all the same, and wait: that is not waited for.
+    ///
+    /// # Errors
+    /// The first that failed, or that one has not ended; the others were told.
+    pub fn tell(&mut self, mounts: &[Mount], of: (IpAddr, u16)) -> io::Result<()> {
+        let deeds = file_systems(mounts, of).into_iter().map(|(device, mounts)| {
+            let (held, of) = (Arc::clone(&self.held), device.clone());
+            let deed: Deed = Box::new(move || end(&of, &mounts, &held));
+            (device, deed)
+        });
+        self.teller.tell(deeds, BOUND)
+    }
+}
+
+fn end(device: &str, mounts: &[Mount], held: &Held) -> io::Result<()> {
+    let hold = || held.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = hold().get(device).map(Arc::clone);
+    if let Some(kept) = kept {
+        return fail_requests(&kept);
+    }
+    // Any mount of it will do, and the first may be covered.
+    let none = Err(io::ErrorKind::NotFound.into());
+    if let Some(handle) = mounts.iter().fold(none, |ended, mount| ended.or_else(|_| end_one(mount)))? {
+        hold().insert(device.to_owned(), Arc::new(handle));
+    }
+    Ok(())
+}
+
+/// The agent's file systems of a server, each with its mounts.
+fn file_systems(mounts: &[Mount], of: (IpAddr, u16)) -> BTreeMap<String, Vec<Mount>> {
+    let mut all = BTreeMap::<String, Vec<Mount>>::new();
+    for mount in own(mounts).filter(|m| server(m) == Some(of)) {
+        all.entry(mount.device.clone()).or_default().push(mount.clone());
+    }
+    all
+}
+
+/// Ends the file system of a mount. Returns what is to be held.
+fn end_one(mount: &Mount) -> io::Result<Option<OwnedFd>> {
     let handle = open::directory(&mount.target)?;
     // A user may have mounted something of their own over it.
     if mountinfo::id_of(&handle) != Some(mount.id) {
         return Err(Errno::STALE.into());
     }
-    match kind(mount) {
-        Some(Kind::Smb) => shut_down(&handle),
-        _ => fail_requests(&handle),
+    if kind(mount) == Some(Kind::Smb) {
+        return shut_down(&handle).map(|()| None);
     }
+    let shut = nfs::shut_down(&handle, &mount.device);
+    fail_requests(&handle)?;
+    Ok((!shut).then_some(handle))
 }
 
 /// Fails every request to the server of an NFS mount that has not been answered (umount2(2), `MNT_FORCE`). Nothing is
@@ -144,5 +197,29 @@ mod tests {
         let expected = [("10.0.0.4", 445, Kind::Smb), ("10.0.0.5", 4450, Kind::Smb), ("10.0.0.6", 2049, Kind::Nfs)];
         let expected = expected.map(|(address, port, kind)| ((address.parse().unwrap(), port), kind));
         assert_eq!(servers(&mounts).into_iter().collect::<Vec<((IpAddr, u16), Kind)>>(), expected);
+    }
+
+    #[test]
+    fn a_file_system_is_told_once_however_often_it_is_mounted() {
+        let guard = "5 1 0:9 / /data ro,nosuid,nodev,noexec - tmpfs dsvm-agent-guard rw\n";
+        let root = "7 1 0:11 / /run/dsvm-agent/share/root rw - nfs4 h:/s rw,addr=10.0.0.6\n";
+        let alice = "8 5 0:12 / /data/notebooks/alice rw - nfs4 h:/s/notebooks/alice rw,addr=10.0.0.6\n";
+        let bob = "9 5 0:12 / /data/notebooks/bob rw - nfs4 h:/s/notebooks/bob rw,addr=10.0.0.6\n";
+        let moved = "10 5 0:13 / /data/notebooks/carol rw - nfs4 h:/s/notebooks/carol rw,addr=10.0.0.7\n";
+        let others = "11 1 0:14 / /mnt/x rw - nfs4 h:/x rw,addr=10.0.0.6\n";
+        let below = "12 8 0:15 / /data/notebooks/alice/x rw - nfs4 h:/y rw,addr=10.0.0.6\n";
+        let mounts = format!("{guard}{root}{alice}{bob}{moved}{others}{below}");
+        let mounts = mountinfo::parse(mounts.as_bytes()).unwrap();
+        for (address, expected) in [
+            ("10.0.0.6", &[("0:11", &[7][..]), ("0:12", &[8, 9])][..]),
+            ("10.0.0.7", &[("0:13", &[10])]),
+            ("10.0.0.8", &[]),
+        ] {
+            let told = file_systems(&mounts, (address.parse().unwrap(), 2049));
+            let told: Vec<(&str, Vec<u64>)> =
+                told.iter().map(|(device, of)| (device.as_str(), of.iter().map(|m| m.id).collect())).collect();
+            let expected: Vec<(&str, Vec<u64>)> = expected.iter().map(|(device, of)| (*device, of.to_vec())).collect();
+            assert_eq!(told, expected, "{address}");
+        }
     }
 }
