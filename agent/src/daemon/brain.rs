@@ -199,6 +199,7 @@ impl Brain {
         let (to_triggers, mut triggers) = mpsc::unbounded_channel();
         let (to_requests, mut requests) = mpsc::channel(64);
         let socket = Path::new(RUN).join("status/request.sock");
+        self.start_first();
         let mut watcher = trigger::watch(&self.config, to_triggers);
         // What a predecessor said must not pass for what this one sees.
         for name in [publish::PUBLIC, publish::FULL] {

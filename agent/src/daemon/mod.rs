@@ -27,4 +27,5 @@ mod share;
 pub mod stuck;
 pub mod textfile;
 pub mod trigger;
+pub mod turn;
 mod users;

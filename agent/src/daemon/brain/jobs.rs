@@ -2,10 +2,13 @@
 
 use super::super::engine::{AT_ONCE, Decision, Facts, Step};
 use super::super::orders::Kept;
-use super::Brain;
+use super::super::turn;
+use super::{Brain, Mode};
 use crate::sys::clock::boottime;
+use crate::sys::mountinfo;
 use crate::worker::job::Job;
 use crate::workspace::model::Step as UserStep;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -13,7 +16,7 @@ impl Brain {
     /// Starts what the pass decided, as far as there is room.
     pub(super) fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
         self.ahead.clear();
-        for step in &decision.steps {
+        for step in turn::sorted(&decision.steps) {
             if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
                 break;
             }
@@ -28,10 +31,24 @@ impl Brain {
             }
             self.start(job);
         }
-        // Nobody waits for that.
-        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+        // Nobody waits for that. A round that ends by itself may not come back to it.
+        let served = self.mode != Mode::Service || self.before_looks().is_zero();
+        if served && self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
             self.engine.kept = Kept::Yes;
             self.start(Job::KeepSettings);
+        }
+    }
+
+    /// Starts what others wait for the longest, before there is time for a whole pass.
+    pub(super) fn start_first(&mut self) {
+        let mounts = mountinfo::read().map_err(|e| e.to_string());
+        let (now, keys, range) = (boottime(), self.key_file(), self.idle.range.clone());
+        let nobody = Facts { now, mounts, present: None, range, points: BTreeSet::new(), keys, short: Vec::new() };
+        let steps = self.engine.decide(&nobody).steps;
+        for step in turn::sorted(&steps).into_iter().filter(|step| turn::is_first(step)) {
+            if let Some(job) = self.engine.job(step, &nobody.range, true).filter(|job| self.engine.has_room(job)) {
+                self.start(job);
+            }
         }
     }
 
