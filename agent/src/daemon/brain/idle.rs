@@ -6,7 +6,7 @@ use crate::idle::observe::sense::Sense;
 use crate::idle::observe::unsaved;
 use crate::share::model::{Failure, ShareState, UserMount};
 use crate::sys::clock::boottime;
-use crate::worker::job::Answer;
+use crate::worker::job::{Answer, Job};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -36,9 +36,12 @@ impl Brain {
         }
     }
 
-    /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell.
+    /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell. While the
+    /// share is being mounted there is time anyway.
     pub(super) fn look_for_use(&mut self, now: Duration) -> bool {
-        (self.mode != Mode::Service || self.before_looks().is_zero()) && self.idle.look(&self.engine, now)
+        let mounting = self.engine.under_way.values().any(|job| matches!(job, Job::MountRoot { .. }));
+        let may = self.mode != Mode::Service || mounting || self.before_looks().is_zero();
+        may && self.idle.look(&self.engine, now)
     }
 
     /// Whose programs may wait for the share, while it does not answer. A mount without a known owner is everybody's.
