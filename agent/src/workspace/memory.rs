@@ -250,11 +250,12 @@ impl Record {
     }
 
     fn trouble(&mut self, topic: Topic, problem: Option<Problem>, now: Duration, jitter: u64) {
-        let failures = self.troubles.get(&topic).map_or(0, |t| t.failures);
-        let again = now + pause(failures, jitter);
+        let mut trouble = super::decide::trouble(self.troubles.get(&topic), problem, now, jitter);
         // Who asked meanwhile waits for a look that begins after that.
-        let again = if topic == Topic::Link { self.look.map_or(again, |look| look.min(again)) } else { again };
-        self.troubles.insert(topic, Trouble { problem, again, failures: failures.saturating_add(1) });
+        if let Some(look) = self.look.filter(|_| topic == Topic::Link) {
+            trouble.again = trouble.again.min(look);
+        }
+        self.troubles.insert(topic, trouble);
     }
 
     /// Whether a person is needed.

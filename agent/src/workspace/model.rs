@@ -263,6 +263,10 @@ pub struct Trouble {
     pub problem: Option<Problem>,
     /// Look again then, by the boot-time clock.
     pub again: std::time::Duration,
+    /// When the pause is over that this began, if nobody cuts it short.
+    pub until: std::time::Duration,
+    /// Pauses in a row that were not cut short.
+    pub pauses: u32,
     /// Failures in a row.
     pub failures: u32,
 }

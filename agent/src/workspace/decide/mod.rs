@@ -14,8 +14,9 @@ pub use served::{MISSING_AGAIN, NAMES_AT_ONCE, is_served, look_for_owners, take}
 pub use whole::is_open;
 
 use super::memory::{Closing, Memory, Record, Topic};
-use super::model::Step;
+use super::model::{Step, Trouble};
 use crate::config::settings::{MountWhen, Settings, Workspace};
+use crate::problem::Problem;
 use crate::share::model::{Mounted, UserMount, View};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -205,6 +206,15 @@ fn detach(settings: &Settings, mounted: &Mounted, memory: &Memory, busy: &Busy, 
         .filter(free)
         .filter_map(|m| Some(Step::Detach { directory: m.directory.clone(), why: why(m)? }))
         .collect()
+}
+
+/// What follows after it failed again, or for the first time. Pauses grow as they run out: what failed time and again within
+/// seconds, because somebody asked or the configuration was read anew, may be over as soon as what failed once.
+pub fn trouble(before: Option<&Trouble>, problem: Option<Problem>, now: Duration, jitter: u64) -> Trouble {
+    let failures = before.map_or(0, |t| t.failures).saturating_add(1);
+    let pauses = before.map_or(0, |t| t.pauses.saturating_add(u32::from(now >= t.until)));
+    let until = now + pause(pauses, jitter);
+    Trouble { problem, again: until, until, pauses, failures }
 }
 
 /// How long to wait after the `failures`th failure in a row.

@@ -184,6 +184,30 @@ fn name_services_that_do_not_answer_are_one_problem_and_not_the_homes() {
 }
 
 #[test]
+fn a_pause_that_is_cut_short_makes_the_next_no_longer() {
+    let at = |s: u64| NOW + Duration::from_secs(s);
+    let failure = Failure::said(Attempt::Worker, "it ended without an answer");
+    let mut memory = memory();
+    let alice = memory.users.get_mut("alice").unwrap();
+    // No helper can be started for ten seconds, in which she logs in again and again.
+    for second in [0, 2, 4, 6, 8, 10] {
+        alice.hurry(at(second));
+        alice.link_begun();
+        alice.link_failed(&failure, at(second), 0);
+        assert_eq!(alice.troubles[&Topic::Link].again, at(second + 5), "after {second} s");
+    }
+    // Pauses that nobody cuts short grow.
+    for (second, again) in [(15, 25), (25, 45), (45, 85), (85, 165)] {
+        alice.link_failed(&failure, at(second), 0);
+        assert_eq!(alice.troubles[&Topic::Link].again, at(again), "after {second} s");
+    }
+    assert_eq!(alice.troubles[&Topic::Link].failures, 10);
+    alice.recheck(at(90));
+    alice.link_failed(&failure, at(90), 0);
+    assert_eq!(alice.troubles[&Topic::Link].again, at(170), "as long as the one that was cut short");
+}
+
+#[test]
 fn what_is_wrong_no_longer_is_forgotten() {
     let failure = || Err(Failure::call(Attempt::Attach, Errno::TIMEDOUT));
     let (workspace, none) = (Workspace::default(), Mounted::default());

@@ -148,13 +148,12 @@ impl Memory {
 
     /// The whole share was mounted for everybody, or not.
     pub fn shown(&mut self, result: Result<(), Failure>, now: Duration, jitter: u64) {
-        let failures = self.whole.as_ref().map_or(0, |t| t.failures);
+        let before = self.whole.take();
         self.whole = result.err().map(|failure| {
             let summary = format!("The share cannot be shown to everybody: {}. Nothing was changed.", failure.words());
             let remedy = "It is tried again by itself. If it lasts: sudo dsvm-agent doctor";
-            let again = now + super::decide::pause(failures, jitter);
             let problem = Some(crate::problem::Problem::new("workspace.not-mounted", summary, remedy));
-            super::model::Trouble { problem, again, failures: failures.saturating_add(1) }
+            super::decide::trouble(before.as_ref(), problem, now, jitter)
         });
     }
 
