@@ -37,6 +37,9 @@ pub fn run(config: &Path) -> Result<u8, String> {
     let mut ending = Ending::default();
     let mut unmounting = Unmounting::default();
     loop {
+        // Whoever looked and took long to end. At the very end systemd waits 90 s for each process, also for one that has ended
+        // and that its parent has not been told of.
+        spawn::reap();
         let goes_down = systemd.says();
         if goes_down == Some(false) {
             // An order to go down can be taken back, and systemd can begin anew without a boot. Nobody stands in any longer.
