@@ -3,7 +3,8 @@
 
 use crate::config::settings::Kind;
 use crate::share::abandon::silence::{Look, Silence};
-use crate::share::abandon::{self, Ending, stand_in};
+use crate::share::abandon::unmounting::Unmounting;
+use crate::share::abandon::{self, Ending, Server, stand_in};
 use crate::share::doctor::Examine;
 use crate::share::model::Attempt;
 use crate::sys::clock::boottime;
@@ -12,7 +13,6 @@ use crate::sys::{process, systemd};
 use crate::worker::job::{Answer, Job};
 use crate::worker::spawn;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -24,9 +24,7 @@ const ANSWER: Duration = Duration::from_secs(4);
 /// The user nobody looks: what a server writes is not read with root's rights.
 const NOBODY: (u32, u32) = (65534, 65534);
 
-type Server = (IpAddr, u16);
-
-/// Watches until nothing of the share is mounted any more. Returns the exit code.
+/// Watches until nothing of the share is mounted any more, nor being unmounted. Returns the exit code.
 ///
 /// # Errors
 /// In words: the machine does not go down, or not any more, so that nothing may be given up.
@@ -37,7 +35,11 @@ pub fn run(config: &Path) -> Result<u8, String> {
     let mut silence = BTreeMap::<Server, Silence>::new();
     let mut dead = BTreeSet::new();
     let mut ending = Ending::default();
+    let mut unmounting = Unmounting::default();
     loop {
+        // Whoever looked and took long to end. At the very end systemd waits 90 s for each process, also for one that has ended
+        // and that its parent has not been told of.
+        spawn::reap();
         let goes_down = systemd.says();
         if goes_down == Some(false) {
             // An order to go down can be taken back, and systemd can begin anew without a boot. Nobody stands in any longer.
@@ -45,7 +47,12 @@ pub fn run(config: &Path) -> Result<u8, String> {
         }
         // What cannot be read is read the next time.
         let mounts = mountinfo::read().ok();
-        let servers = mounts.as_deref().map(abandon::servers);
+        if let Some(mounts) = &mounts {
+            unmounting.look(mounts);
+        }
+        let mut servers = mounts.as_deref().map(abandon::servers);
+        // What is unmounted while its server is dead is mounted no more, and holds everybody up.
+        servers.iter_mut().for_each(|servers| servers.extend(unmounting.servers()));
         if dead.is_empty() && servers.as_ref().is_some_and(BTreeMap::is_empty) {
             return Ok(0);
         }
@@ -54,6 +61,7 @@ pub fn run(config: &Path) -> Result<u8, String> {
             if dead.contains(&server) {
                 // One that was covered, or just being made.
                 let _ = ending.tell(mounts, server);
+                unmounting.end(server);
                 continue;
             }
             let began = boottime();
@@ -62,6 +70,7 @@ pub fn run(config: &Path) -> Result<u8, String> {
             *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
             if silence.is_death(boottime()) && goes_down == Some(true) && give_up(&mut ending, mounts, server, kind) {
                 dead.insert(server);
+                unmounting.end(server);
             }
         }
         std::thread::sleep(LOOK_AGAIN);

@@ -9,6 +9,8 @@ use crate::sys::clock::boottime;
 use crate::sys::process;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::WaitOptions;
 use std::ffi::{CStr, CString};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -83,6 +85,12 @@ pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> 
 /// As of [`ask`].
 pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
     ask_one(spawn, within, job, own, config)
+}
+
+/// Takes those off the table of processes that were left behind, and have ended since. It is for a process that lives on, and
+/// has no other children.
+pub fn reap() {
+    while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_)) | Err(Errno::INTR)) {}
 }
 
 fn ask_one(start: Start, within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {

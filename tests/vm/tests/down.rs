@@ -39,12 +39,18 @@ with open(sys.argv[1], "rb") as file:
 type Turn = fn(&FileServer);
 
 /// Starts what a hub does for its users: a service of the machine, of which no log-in and no session of theirs knows.
-fn serve(guest: &Guest, blocks: i32) {
-    guest.put(WRITER, "/usr/local/bin/blocks.py", 0o644);
-    guest.sh("rm -f /home/alice/taken; systemd-run --quiet --collect --unit=present --uid=alice sleep infinity");
+fn be_present(guest: &Guest) {
+    guest.sh("systemd-run --quiet --collect --unit=present --uid=alice sleep infinity");
     wait_for("alice has her notebooks", SOON, || {
         guest.ssh("mountpoint --quiet /datamnt/dsvmshare/notebooks/alice").success()
     });
+}
+
+/// Lets a service of hers write.
+fn serve(guest: &Guest, blocks: i32) {
+    guest.put(WRITER, "/usr/local/bin/blocks.py", 0o644);
+    guest.sh("rm -f /home/alice/taken");
+    be_present(guest);
     let python = format!("/usr/bin/python3 /usr/local/bin/blocks.py /home/alice/notebooks/remote/blocks {blocks}");
     guest.sh(&format!("systemd-run --quiet --collect --unit=writer --uid=alice {python}"));
 }
@@ -157,4 +163,78 @@ fn no_dead_nfs_server_holds_up_a_service_that_writes() {
 #[ignore = "three boots: run it when something about stopping changes"]
 fn nor_does_a_dead_nfs_server_on_an_older_kernel() {
     is_held_up_by_no_dead_nfs_server(Suite::Bookworm, "nor_does_a_dead_nfs_server_on_an_older_kernel");
+}
+
+/// Boots, lets the server die while nobody writes, and goes down. Returns how long that took.
+fn goes_down_quietly(guest: &mut Guest, server: &FileServer, somebody: bool, death: Turn) -> f64 {
+    guest.wait_ready();
+    if somebody {
+        be_present(guest);
+    }
+    death(server);
+    guest.goes_down()
+}
+
+/// Nothing keeps the mounts in use then, and systemd unmounts them before anybody can know that the server is dead.
+fn is_held_up_by_no_dead_server_in_quiet(
+    suite: Suite,
+    scenario: &str,
+    configure: fn(&FileServer, &Guest),
+    turns: &[(&str, bool, Turn, Turn)],
+) {
+    let scenario = Scenario::new(scenario);
+    let (server, mut guest) =
+        together(|| scenario.file_server(), || scenario.agent_vm_of(suite, "vm1", Service::Running));
+    configure(&server, &guest);
+    guest.wait_ready();
+    let well = guest.goes_down();
+    guest.power_on();
+    for (what, somebody, death, life) in turns {
+        let dead = goes_down_quietly(&mut guest, &server, *somebody, *death);
+        let who = if *somebody { "somebody present" } else { "nobody there" };
+        println!("off after {well:.1} s with the server there, {dead:.1} s with it {what} and {who}");
+        life(&server);
+        guest.power_on();
+        println!("{}", guest.sh("journalctl --boot -1 --no-pager | tail -n 60"));
+        assert!(dead < 30.0 + 2.0 * well, "{dead:.1} s instead of {well:.1} s");
+    }
+}
+
+const NFS_TURNS: [(&str, bool, Turn, Turn); 3] = [
+    ("silent", true, FileServer::drop_silently, FileServer::undrop),
+    ("silent", false, FileServer::drop_silently, FileServer::undrop),
+    ("stopped", true, FileServer::stop_nfs, |server| server.start_nfs(false)),
+];
+
+fn nfs(server: &FileServer, guest: &Guest) {
+    server.start_nfs(false);
+    guest.configure_nfs(SHARE);
+}
+
+#[test]
+#[ignore = "four boots: run it when something about stopping changes"]
+fn no_dead_nfs_server_holds_up_a_quiet_vm() {
+    is_held_up_by_no_dead_server_in_quiet(Suite::default(), "no_dead_nfs_server_holds_up_a_quiet_vm", nfs, &NFS_TURNS);
+}
+
+#[test]
+#[ignore = "four boots: run it when something about stopping changes"]
+fn nor_does_a_dead_nfs_server_a_quiet_vm_with_an_older_kernel() {
+    is_held_up_by_no_dead_server_in_quiet(
+        Suite::Bookworm,
+        "nor_does_a_dead_nfs_server_a_quiet_vm_with_an_older_kernel",
+        nfs,
+        &NFS_TURNS,
+    );
+}
+
+#[test]
+#[ignore = "two boots: run it when something about stopping changes"]
+fn nor_does_a_dead_smb_server_a_quiet_vm() {
+    is_held_up_by_no_dead_server_in_quiet(
+        Suite::default(),
+        "nor_does_a_dead_smb_server_a_quiet_vm",
+        |_, guest| guest.configure_smb(),
+        &NFS_TURNS[..1],
+    );
 }

@@ -20,11 +20,14 @@
 //! for the answers to DESTROY_SESSION and DESTROY_CLIENTID (RFC 8881, 18.37 and 18.50), a minute each, when nothing is mounted
 //! any more that could be told anything; seen with Linux 6.1, where systemd kills its umount(8) after 90 s. Since Linux 6.5 sysfs
 //! has what fails these too ([`nfs::shut_down`]). An older kernel's file systems are held in use, so that nobody unmounts
-//! them: systemd is refused at once and turns the power off. There is nothing left that could be written.
+//! them: systemd is refused at once and turns the power off. There is nothing left that could be written. Both come too late where
+//! nobody uses the mounts: systemd unmounts them long before it can be known that the server is dead. Then whoever unmounts
+//! is ended: [`unmounting`].
 
 pub mod silence;
 pub mod stand_in;
 pub mod teller;
+pub mod unmounting;
 
 use super::nfs;
 use super::observe::{own, server};
@@ -48,9 +51,17 @@ const BOUND: Duration = Duration::from_secs(1);
 /// (soft-reboot of systemctl(1)) finds its server again.
 const LEASE: Duration = Duration::from_secs(30);
 
+/// Where a server is: its address and port.
+pub type Server = (IpAddr, u16);
+
 /// The servers of the agent's mounts, and what they speak.
-pub fn servers(mounts: &[Mount]) -> BTreeMap<(IpAddr, u16), Kind> {
-    own(mounts).filter_map(|m| Some((server(m)?, kind(m)?))).collect()
+pub fn servers(mounts: &[Mount]) -> BTreeMap<Server, Kind> {
+    own(mounts).filter_map(of).collect()
+}
+
+/// The server of a mount, and what it speaks.
+fn of(mount: &Mount) -> Option<(Server, Kind)> {
+    Some((server(mount)?, kind(mount)?))
 }
 
 fn kind(mount: &Mount) -> Option<Kind> {
@@ -62,12 +73,12 @@ fn kind(mount: &Mount) -> Option<Kind> {
 }
 
 /// So many bytes the kernel's own connections to a server have moved so far: acknowledged, or received.
-pub fn moved(server: (IpAddr, u16)) -> u64 {
+pub fn moved(server: Server) -> u64 {
     let all = sockets::traffic().unwrap_or_default();
     all.iter().filter(|c| is_kernels(c, server)).filter_map(|c| c.moved).sum()
 }
 
-fn is_kernels(connection: &sockets::Connection, server: (IpAddr, u16)) -> bool {
+fn is_kernels(connection: &sockets::Connection, server: Server) -> bool {
     connection.uid == 0 && (connection.remote, connection.port) == server
 }
 
@@ -87,7 +98,7 @@ impl Ending {
     ///
     /// # Errors
     /// The first that failed, or that one has not ended; the others were told.
-    pub fn tell(&mut self, mounts: &[Mount], of: (IpAddr, u16)) -> io::Result<()> {
+    pub fn tell(&mut self, mounts: &[Mount], of: Server) -> io::Result<()> {
         let deeds = file_systems(mounts, of).into_iter().map(|(device, mounts)| {
             let (held, of) = (Arc::clone(&self.held), device.clone());
             let deed: Deed = Box::new(move || end(&of, &mounts, &held));
@@ -112,7 +123,7 @@ fn end(device: &str, mounts: &[Mount], held: &Held) -> io::Result<()> {
 }
 
 /// The agent's file systems of a server, each with its mounts.
-fn file_systems(mounts: &[Mount], of: (IpAddr, u16)) -> BTreeMap<String, Vec<Mount>> {
+fn file_systems(mounts: &[Mount], of: Server) -> BTreeMap<String, Vec<Mount>> {
     let mut all = BTreeMap::<String, Vec<Mount>>::new();
     for mount in own(mounts).filter(|m| server(m) == Some(of)) {
         all.entry(mount.device.clone()).or_default().push(mount.clone());
@@ -163,7 +174,7 @@ fn shut_down(handle: &OwnedFd) -> io::Result<()> {
 ///
 /// # Errors
 /// As of the calls: somebody else may listen there.
-pub fn replace((address, port): (IpAddr, u16)) -> io::Result<TcpListener> {
+pub fn replace((address, port): Server) -> io::Result<TcpListener> {
     renew(address)?;
     let listener = TcpListener::bind((address, port))?;
     for connection in sockets::connections()?.iter().filter(|c| is_kernels(c, (address, port))) {
