@@ -10,7 +10,7 @@ use crate::sys::mountinfo::Mount;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -96,12 +96,15 @@ impl Unmounting {
 
     /// Ends the wait of those who unmount what is of this server, which is dead.
     pub fn end(&mut self, server: Server) {
-        for (target, handle) in self.by.remove(&server).into_iter().flat_map(|(_, by)| by) {
-            if runs(&handle) {
-                tracing::warn!("Unmounting {} goes on without the server's answer.", target.display());
-                // Gone this moment.
-                let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
-            }
+        let by = self.by.remove(&server).into_iter().flat_map(|(_, by)| by);
+        let waiting: Vec<_> = by.filter(|(_, handle)| runs(handle)).collect();
+        // umount(8) and its helper are at one mount.
+        for target in waiting.iter().map(|(target, _)| target).collect::<BTreeSet<_>>() {
+            tracing::warn!("Unmounting {} goes on without the server's answer.", target.display());
+        }
+        for (_, handle) in waiting {
+            // Gone this moment.
+            let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
         }
     }
 }
