@@ -104,6 +104,8 @@ pub fn rekey(share: &Share, force: bool) -> Result<Rekeyed, Failure> {
         }
         return Ok(Rekeyed { changed: false, left });
     };
+    // What was kept may be gone.
+    workstation::keep();
     workstation::take();
     let mounts = read_mounts()?;
     let own: Vec<&Mount> = own(share, &mounts);

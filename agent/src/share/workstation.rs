@@ -15,8 +15,12 @@ use std::path::Path;
 
 /// Where it is kept: beside the root's mount point, in root's own directory.
 const KEPT: &str = "workstation";
+/// What becomes it, once all is written.
+const NEW: &str = "workstation.new";
 /// Longest name that a machine has (uname(2)).
 const LONGEST: u64 = 64;
+/// What a whole one ends with. No name has it (hostname(7)).
+const END: u8 = b'\n';
 
 /// Keeps the machine's present name, unless one is kept already.
 pub(super) fn keep() {
@@ -51,20 +55,25 @@ fn directory() -> io::Result<OwnedFd> {
 }
 
 fn keep_in(directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, KEPT, flags, Mode::from(0o600)) {
-        Ok(file) => std::fs::File::from(file).write_all(name),
-        Err(rustix::io::Errno::EXIST) => Ok(()),
-        Err(e) => Err(e.into()),
+    if kept_in(directory).is_ok() {
+        return Ok(());
     }
+    // One that is not whole says nothing. Under which name the mounts of before were made nobody knows then: mostly this one.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, NEW, flags, Mode::from(0o600))?;
+    std::fs::File::from(file).write_all(&[name, &[END]].concat())?;
+    Ok(rustix::fs::renameat(directory, NEW, directory, KEPT)?)
 }
 
 fn kept_in(directory: &OwnedFd) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, KEPT, flags, Mode::empty())?;
     let mut name = Vec::new();
-    std::fs::File::from(file).take(LONGEST).read_to_end(&mut name)?;
-    Ok(name)
+    std::fs::File::from(file).take(LONGEST + 1).read_to_end(&mut name)?;
+    match name.pop() {
+        Some(END) if !name.is_empty() => Ok(name),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +88,19 @@ mod tests {
         keep_in(&directory, b"image").unwrap();
         keep_in(&directory, b"pool000007").unwrap();
         assert_eq!(kept_in(&directory).unwrap(), b"image");
+    }
+
+    #[test]
+    fn half_a_name_is_none_and_is_written_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = open::directory(place.path()).unwrap();
+        for left in [&b""[..], b"po", b"pool000007", b"\n"] {
+            std::fs::write(place.path().join(KEPT), left).unwrap();
+            std::fs::write(place.path().join(NEW), b"left by a death").unwrap();
+            assert!(kept_in(&directory).is_err(), "{left:?}");
+            keep_in(&directory, b"pool000007").unwrap();
+            assert_eq!(kept_in(&directory).unwrap(), b"pool000007");
+        }
     }
 
     #[test]
