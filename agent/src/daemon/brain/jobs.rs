@@ -3,7 +3,7 @@
 use super::super::engine::{AT_ONCE, Decision, Facts, Step};
 use super::super::orders::Kept;
 use super::super::turn;
-use super::{Brain, Mode};
+use super::Brain;
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo;
 use crate::worker::job::Job;
@@ -31,9 +31,8 @@ impl Brain {
             }
             self.start(job);
         }
-        // Nobody waits for that. A round that ends by itself may not come back to it.
-        let served = self.mode != Mode::Service || self.before_looks().is_zero();
-        if served && self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+        // Nobody waits for that, but a mistake may be written as soon as all is ready.
+        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
             self.engine.kept = Kept::Yes;
             self.start(Job::KeepSettings);
         }

@@ -39,8 +39,6 @@ impl Brain {
         if !self.announced && self.settled {
             self.announced = true;
             self.say(&Ask::Ready);
-            // For what was put off until then.
-            self.look_after(PUBLISH);
         }
     }
 
