@@ -36,11 +36,10 @@ impl Brain {
         }
     }
 
-    /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell. While the
-    /// share is being mounted there is time anyway.
+    /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell.
     pub(super) fn look_for_use(&mut self, now: Duration) -> bool {
         let mounting = self.engine.under_way.values().any(|job| matches!(job, Job::MountRoot { .. }));
-        let may = self.mode != Mode::Service || mounting || self.before_looks().is_zero();
+        let may = self.mode != Mode::Service || first::may_look(self.settled, mounting, self.began.elapsed());
         may && self.idle.look(&self.engine, now)
     }
 

@@ -12,6 +12,11 @@ pub fn before_looks(served: bool, up: Duration) -> Duration {
     if served { Duration::ZERO } else { AT_LATEST.saturating_sub(up) }
 }
 
+/// Whether what never blocks may be looked at: also while the share is being `mounted`, when there is time anyway.
+pub fn may_look(served: bool, mounted: bool, up: Duration) -> bool {
+    mounted || before_looks(served, up).is_zero()
+}
+
 /// How long until a look is begun that is due after `due`; for ever where none is wanted.
 pub fn next_look(due: Duration, served: bool, up: Duration) -> Duration {
     due.max(before_looks(served, up))
@@ -37,6 +42,8 @@ mod tests {
             (true, 86_400_000, 0),
         ] {
             assert_eq!(before_looks(served, ms(up)), ms(before), "{served} {up}");
+            assert_eq!(may_look(served, false, ms(up)), before == 0, "{served} {up}");
+            assert!(may_look(served, true, ms(up)), "{served} {up}");
         }
         for (due, served, up, next) in [
             (ms(0), false, 4_000, ms(6_000)),

@@ -22,32 +22,33 @@ const UMOUNT: &str = "umount";
 /// says nowhere what it unmounts, but there is one at a time.
 const LAST_UMOUNT: &str = "(sd-umount)";
 
-/// A process that may be unmounting something.
+/// A process of root's that may be unmounting something.
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     name: String,
     parent: i32,
-    /// The real one.
-    uid: u32,
     arguments: Vec<Vec<u8>>,
 }
 
 impl Process {
-    /// From `/proc/PID/status` and `/proc/PID/cmdline` (proc_pid_status(5), proc_pid_cmdline(5)).
-    fn parse(status: &str, arguments: &[u8]) -> Option<Self> {
+    /// From `/proc/PID/status` and `/proc/PID/cmdline` (proc_pid_status(5), proc_pid_cmdline(5)). The latter lies in the
+    /// process's own memory: whoever reads it waits for a user who lets a file system of theirs stand for that. So only root's
+    /// are read, and only of what is called as one that unmounts.
+    fn read(status: &str, arguments: impl FnOnce() -> Option<Vec<u8>>) -> Option<Self> {
         let field = |name| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-        Some(Self {
-            name: field("Name:")?.to_owned(),
-            parent: field("PPid:")?.parse().ok()?,
-            uid: field("Uid:")?.parse().ok()?,
-            arguments: arguments.split(|b| *b == 0).map(<[u8]>::to_vec).collect(),
-        })
+        let (name, uid): (String, u32) = (field("Name:")?.to_owned(), field("Uid:")?.parse().ok()?);
+        let parent = field("PPid:")?.parse().ok()?;
+        if uid != 0 || !(is_umount(&name) || name == LAST_UMOUNT) {
+            return None;
+        }
+        let arguments = arguments()?.split(|b| *b == 0).map(<[u8]>::to_vec).collect();
+        Some(Self { name, parent, arguments })
     }
 
     /// Whether it unmounts what was mounted there, and has just left the table of mounts.
     fn unmounts(&self, target: &Path) -> bool {
         let named = || self.arguments.iter().skip(1).any(|argument| OsStr::from_bytes(argument) == target);
-        self.uid == 0 && (is_umount(&self.name) && named() || self.name == LAST_UMOUNT && self.parent == 1)
+        is_umount(&self.name) && named() || self.name == LAST_UMOUNT && self.parent == 1
     }
 }
 
@@ -119,15 +120,11 @@ fn processes() -> Vec<(Process, OwnedFd)> {
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     all.filter_map(|entry| {
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
-        if !is_umount(name.trim_end()) && name.trim_end() != LAST_UMOUNT {
-            return None;
-        }
         // First the handle: its number can come to mean another process before that, and not after.
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
-        let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
-        Some((Process::parse(&status, &arguments)?, handle))
+        let status = std::fs::read(entry.path().join("status")).ok()?;
+        let arguments = || std::fs::read(entry.path().join("cmdline")).ok();
+        Some((Process::read(&String::from_utf8_lossy(&status), arguments)?, handle))
     })
     .collect()
 }
@@ -139,10 +136,13 @@ mod tests {
 
     #[test]
     fn only_who_unmounts_just_that_is_meant() {
-        let parsed = |name: &str, parent: i32, uid: u32, arguments: &str| {
+        let read = |name: &str, parent: i32, uid: u32, arguments: &str| {
             let status =
                 format!("Name:\t{name}\nState:\tS (sleeping)\nPid:\t7\nPPid:\t{parent}\nUid:\t{uid}\t0\t0\t0\n");
-            Process::parse(&status, arguments.as_bytes()).unwrap()
+            Process::read(&status, || {
+                assert!(uid == 0 && name != "mount", "nobody waits for another's memory");
+                Some(arguments.as_bytes().to_vec())
+            })
         };
         let systemd = "/bin/umount\0/datamnt/share/alice\0-c\0";
         for (name, parent, uid, arguments, expected) in [
@@ -160,10 +160,11 @@ mod tests {
             ("(sd-umount)", 4711, 0, "", false),
             ("(sd-umount)", 1, 1000, "", false),
         ] {
-            let process = parsed(name, parent, uid, arguments);
-            assert_eq!(process.unmounts(Path::new("/datamnt/share/alice")), expected, "{process:?}");
+            let process = read(name, parent, uid, arguments);
+            let unmounts = process.as_ref().is_some_and(|p| p.unmounts(Path::new("/datamnt/share/alice")));
+            assert_eq!(unmounts, expected, "{process:?}");
         }
-        assert_eq!(Process::parse("Name:\tumount\n", b""), None);
+        assert_eq!(Process::read("Name:\tumount\n", || Some(Vec::new())), None);
     }
 
     #[test]
