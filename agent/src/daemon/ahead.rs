@@ -58,15 +58,7 @@ mod tests {
 
     fn engine(users: u32) -> Engine {
         let mut engine = Engine::new(Settings::default(), None, 0);
-        let accounts = (0..users).map(|i| Account {
-            name: format!("u{i}"),
-            uid: 1001 + i,
-            gid: 1001 + i,
-            groups: vec![1001 + i],
-            named_groups: Default::default(),
-            home: format!("/home/u{i}").into(),
-            shell: "/bin/bash".into(),
-        });
+        let accounts = (0..users).map(|i| Account::for_tests(&format!("u{i}"), 1001 + i));
         take_accounts(&mut engine.users, &Settings::default(), accounts.collect(), &[], 1000, Duration::ZERO);
         engine
     }

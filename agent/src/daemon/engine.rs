@@ -412,15 +412,7 @@ mod tests {
 
     fn engine(names: &[(&str, u32)]) -> Engine {
         let mut engine = Engine::new(Settings::default(), None, 0);
-        let accounts = names.iter().map(|(name, uid)| Account {
-            name: (*name).to_owned(),
-            uid: *uid,
-            gid: *uid,
-            groups: vec![*uid],
-            named_groups: Default::default(),
-            home: format!("/home/{name}").into(),
-            shell: "/bin/bash".into(),
-        });
+        let accounts = names.iter().map(|(name, uid)| Account::for_tests(name, *uid));
         workspace_decide::take_accounts(&mut engine.users, &Settings::default(), accounts.collect(), &[], 1000, NOW);
         engine
     }

@@ -156,15 +156,7 @@ mod tests {
     fn engine(now: Duration) -> (Engine, Decision) {
         let settings = Settings { share: Some(Share::smb_for_tests()), ..Settings::default() };
         let mut engine = Engine::new(settings.clone(), None, 0);
-        let account = |name: &str, uid: u32| Account {
-            name: name.to_owned(),
-            uid,
-            gid: uid,
-            groups: vec![uid],
-            named_groups: Default::default(),
-            home: format!("/home/{name}").into(),
-            shell: "/bin/bash".into(),
-        };
+        let account = |name: &str, uid: u32| Account::for_tests(name, uid);
         let accounts = vec![account("alice", 1001), account("bob", 1002)];
         take_accounts(&mut engine.users, &settings, accounts, &[], 1000, now);
         engine.share.keys.taken = Some(None);

@@ -109,15 +109,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1000);
 
     fn engine() -> Engine {
-        let accounts = [("alice", 1001), ("bob", 1002)].map(|(name, uid)| Account {
-            name: name.to_owned(),
-            uid,
-            gid: uid,
-            groups: vec![uid],
-            named_groups: Default::default(),
-            home: format!("/home/{name}").into(),
-            shell: "/bin/bash".into(),
-        });
+        let accounts = [("alice", 1001), ("bob", 1002)].map(|(name, uid)| Account::for_tests(name, uid));
         let mut engine = Engine::new(Settings::default(), None, 0);
         let found = Found { accounts: accounts.to_vec(), whole: true, ..Found::default() };
         workspace_decide::take(&mut engine.users, &Settings::default(), found, 1000, NOW);

@@ -433,15 +433,7 @@ mod tests {
     use super::*;
 
     fn mallory() -> Account {
-        Account {
-            name: "mallory".to_owned(),
-            uid: 1001,
-            gid: 1001,
-            groups: vec![1001],
-            named_groups: Default::default(),
-            home: "/home/mallory".into(),
-            shell: "/bin/bash".into(),
-        }
+        Account::for_tests("mallory", 1001)
     }
 
     #[test]

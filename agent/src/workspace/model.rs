@@ -27,6 +27,22 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
+#[cfg(test)]
+impl Account {
+    /// Somebody with a group and a home of their own.
+    pub(crate) fn for_tests(name: &str, uid: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            uid,
+            gid: uid,
+            groups: vec![uid],
+            named_groups: BTreeMap::new(),
+            home: format!("/home/{name}").into(),
+            shell: "/bin/bash".into(),
+        }
+    }
+}
+
 /// What the name services said.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Found {

@@ -150,15 +150,7 @@ mod tests {
     const NOW: Duration = Duration::from_secs(1000);
 
     fn account(name: &str, uid: u32) -> Account {
-        Account {
-            name: name.to_owned(),
-            uid,
-            gid: uid,
-            groups: vec![uid],
-            named_groups: Default::default(),
-            home: format!("/home/{name}").into(),
-            shell: "/bin/bash".into(),
-        }
+        Account::for_tests(name, uid)
     }
 
     fn told(memory: &mut Memory, whole: bool, accounts: &[(&str, u32)], absent: &[&str]) {

@@ -15,15 +15,7 @@ const VIEW: View =
     View { state: ShareState::Mounted, guard: Some(5), usable: Some(7), address: None, problems: Vec::new() };
 
 fn account(name: &str, uid: u32) -> Account {
-    Account {
-        name: name.to_owned(),
-        uid,
-        gid: uid,
-        groups: vec![uid],
-        named_groups: Default::default(),
-        home: format!("/home/{name}").into(),
-        shell: "/bin/bash".into(),
-    }
+    Account::for_tests(name, uid)
 }
 
 /// Alice, linked, with a directory, and not here.

@@ -76,15 +76,7 @@ mod tests {
         let seen = mounted(settings.share.as_ref().unwrap(), &mounts);
         assert_eq!((seen.guard, seen.in_the_way.as_ref()), (Some(5), None));
         let mut memory = Memory::default();
-        let alice = Account {
-            name: "alice".to_owned(),
-            uid: 1001,
-            gid: 1001,
-            groups: vec![1001],
-            named_groups: Default::default(),
-            home: "/home/alice".into(),
-            shell: "/bin/bash".into(),
-        };
+        let alice = Account::for_tests("alice", 1001);
         take_accounts(&mut memory, &settings, vec![alice], &[], 1000, NOW);
         memory.see(None, NOW);
         for r in memory.all_mut() {
