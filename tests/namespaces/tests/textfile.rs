@@ -34,7 +34,7 @@ fn metrics_are_written_as_the_directorys_owner_and_nowhere_that_others_could_hav
     let text = vm.read(FILE);
     assert!(text.ends_with('\n') && !text.contains("# EOF") && !text.contains("alice"), "{text}");
     for line in
-        ["dsvm_agent_health{state=\"ready\"}", "dsvm_agent_share_mounted", "dsvm_agent_verdict{state=\"quiet\"}"]
+        ["dsvm_agent_health{state=\"ready\"} 1", "dsvm_agent_share_mounted 1", "dsvm_agent_verdict{state=\"quiet\"} 1"]
     {
         assert!(text.contains(line), "{line}: {text}");
     }

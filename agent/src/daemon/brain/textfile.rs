@@ -8,8 +8,11 @@ use crate::sys::clock::boottime;
 use crate::worker::job::{Answer, Job};
 
 impl Brain {
-    /// Writes the file, if one is configured and it is time.
+    /// Writes the file, if one is configured and it is time: not before the first look for use, which it speaks of.
     pub(super) fn tend_textfile(&mut self) {
+        if !self.before_looks().is_zero() {
+            return;
+        }
         let path = self.engine.settings.status.textfile.clone();
         let Some(path) = path.filter(|_| self.mode == Mode::Service && !self.ending) else { return };
         let Some(status) = self.status.as_ref().filter(|_| self.textfile.wants(&path, boottime())) else { return };
