@@ -11,6 +11,9 @@ pub struct Options {
     /// How often each way of starting is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     starts: u32,
+    /// For so many users each, separated by commas.
+    #[arg(long, default_value = "1,10,100", value_name = "USERS")]
+    served: String,
     /// How long nobody does anything, before memory is looked at.
     #[arg(long, default_value = "5m")]
     idle: String,
@@ -25,7 +28,7 @@ pub struct Options {
     only: Option<String>,
     /// Instead of all that, count the instructions of what the agent does again and again. One that takes more of them than
     /// the number that is kept is an error.
-    #[arg(long, conflicts_with_all = ["starts", "idle", "asks", "people", "only"])]
+    #[arg(long, conflicts_with_all = ["starts", "served", "idle", "asks", "people", "only"])]
     counts: bool,
     /// Keep the numbers of now.
     #[arg(long, requires = "counts")]
@@ -42,6 +45,7 @@ pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--quiet", "--locked", "--package", "bench", "--"]);
     command.arg(format!("--starts={}", options.starts));
+    command.arg(format!("--served={}", options.served));
     command.arg(format!("--idle={}", options.idle));
     command.arg(format!("--asks={}", options.asks));
     command.arg(format!("--people={}", options.people));

@@ -49,6 +49,9 @@ struct Options {
     /// How often each way of starting is measured.
     #[arg(long)]
     starts: u32,
+    /// For so many users each.
+    #[arg(long, required = true, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
+    served: Vec<u32>,
     /// How long nobody does anything.
     #[arg(long, value_parser = humantime::parse_duration)]
     idle: Duration,
@@ -79,7 +82,7 @@ fn main() {
             place::serve(&guest);
         }
         rows.extend(match part {
-            Part::Start => start::measure(&guest, &server, archive, options.starts),
+            Part::Start => start::measure(&guest, &server, archive, (&options.served, options.starts)),
             Part::Size => size::measure(&guest),
             Part::Idle => idle::measure(&guest, options.idle),
             Part::Peers => peers::measure(&guest, archive, options.idle),

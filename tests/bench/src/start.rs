@@ -12,8 +12,6 @@ use std::time::Duration;
 use vm::server::ACCOUNT;
 use vm::{FileServer, Guest};
 
-/// So many people there are.
-const PEOPLE: [u32; 3] = [1, 10, 100];
 /// Whom the guest has anyway: they are nobody's people here.
 const OTHERS: &str = "[workspace]\nexclude = [\"debian\", \"alice\", \"bob\", \"carol\"]\n";
 const DROP_IN: &str = "/etc/dsvm-agent/agent.d/50-others.toml";
@@ -75,16 +73,18 @@ impl Way {
 }
 
 /// Measures all ways in turn, each from nothing: no mount, no link, and no directory on the share but where it makes none
-/// itself. The agent is left running, as it does by default. `archive`: where Debian's packages are.
-pub fn measure(guest: &Guest, server: &FileServer, archive: Option<&str>, rounds: u32) -> Vec<Row> {
+/// itself. The agent is left running, as it does by default. `archive`: where Debian's packages are. `served`: so many
+/// people there are, and how often each way is measured for them.
+pub fn measure(guest: &Guest, server: &FileServer, archive: Option<&str>, served: (&[u32], u32)) -> Vec<Row> {
+    let (crowds, rounds) = served;
     let ways = Way::all(|way| is_there(guest, archive, way));
     // Only when it is measured, and in no log-in of the rest of the run.
     guest.ssh("systemctl disable --now autofs; pam-auth-update --package --remove libpam-mount");
     guest.put(OTHERS, DROP_IN, 0o644);
     let mut rows = Vec::new();
-    for people in PEOPLE {
+    for (i, people) in crowds.iter().copied().enumerate() {
         guest.ssh_within(&format!("{SCRIPTS}/members {people}"), PATIENCE).ok();
-        if people == PEOPLE[0] {
+        if i == 0 {
             // Modules, name services and caches: the first time is everybody's own.
             for way in &ways {
                 once(guest, server, *way, people);
