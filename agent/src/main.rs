@@ -1,6 +1,5 @@
 //! The `dsvm-agent` program: log, dispatch, exit code.
 
-use clap::Parser;
 use dsvm_agent::cli;
 use dsvm_agent::cli::arguments::{Arguments, BrainArguments, Command, ConfigCommand, WorkspaceCommand};
 use dsvm_agent::config;
@@ -10,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::given();
     if matches!(arguments.command, Command::Worker) {
         // Before there is a log, which has a descriptor of its own.
         dsvm_agent::sys::process::close_others();

@@ -5,7 +5,8 @@ use crate::cli::{idle, keep, pool, status, wait};
 use crate::config;
 use crate::daemon::doctor::Style;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Everybody's notebooks on every VM of a shared pool, and VMs that go away when nobody uses them.
 #[derive(Debug, Parser)]
@@ -17,6 +18,41 @@ pub struct Arguments {
     /// What is to be done.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// What this process was started with. Ends it when that makes no sense.
+    pub fn given() -> Self {
+        let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+        Self::of_services(&given).unwrap_or_else(Self::parse)
+    }
+
+    /// The arguments that services start this program with, just so: while they start, or at every log-in, somebody waits,
+    /// and to build all of what people may type takes as long as half of what they wait for. Nothing: people's words.
+    fn of_services(given: &[OsString]) -> Option<Self> {
+        let (command, config) = match given {
+            [one] => {
+                let command = match one.to_str()? {
+                    "run" => Command::Run { once: false },
+                    "login-hook" => Command::LoginHook,
+                    "greeting" => Command::Greeting,
+                    _ => return None,
+                };
+                (command, Path::new(config::DEFAULT_FILE))
+            }
+            [one, option, config] if option == "--config" && Path::new(config).is_absolute() => {
+                let service = BrainArguments { once: false, plan: false, json: false, doctor: None };
+                let command = match one.to_str()? {
+                    "worker" => Command::Worker,
+                    "brain" => Command::Brain(service),
+                    _ => return None,
+                };
+                (command, Path::new(config))
+            }
+            _ => return None,
+        };
+        Some(Self { config: config.to_owned(), command })
+    }
 }
 
 /// The commands. Those that are hidden are for the agent itself.
@@ -157,4 +193,48 @@ pub struct BrainArguments {
     /// Only what is wrong, shown in this style.
     #[arg(long)]
     pub doctor: Option<Style>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_services_say_means_what_it_would_from_people() {
+        for given in [
+            &["run"][..],
+            &["login-hook"],
+            &["greeting"],
+            &["worker", "--config", "/etc/dsvm-agent/agent.toml"],
+            &["brain", "--config", "/srv/other place/agent.toml"],
+        ] {
+            let known = Arguments::of_services(&given.iter().map(OsString::from).collect::<Vec<_>>());
+            let typed = Arguments::try_parse_from(std::iter::once(&"dsvm-agent").chain(given)).unwrap();
+            assert_eq!(format!("{:?}", known.unwrap()), format!("{typed:?}"), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_people_say_is_left_to_the_parser() {
+        for given in [
+            &[][..],
+            &["run", "--once"],
+            &["--help"],
+            &["run", "--help"],
+            &["status"],
+            &["greeting", "x"],
+            &["worker"],
+            &["worker", "--config"],
+            &["worker", "--config", "--help"],
+            &["run", "--config", "/x"],
+            &["brain", "--once", "--config", "/x"],
+            &["brain", "--config", "/x", "--plan"],
+            &["--config", "/x", "run"],
+        ] {
+            assert!(
+                Arguments::of_services(&given.iter().map(OsString::from).collect::<Vec<_>>()).is_none(),
+                "{given:?}"
+            );
+        }
+    }
 }
