@@ -117,6 +117,8 @@ struct Brain {
     seal: Seal,
     began: Instant,
     settled: bool,
+    /// Since when.
+    served: Option<Instant>,
     announced: bool,
     published: Option<Instant>,
     ending: bool,
@@ -183,6 +185,7 @@ impl Brain {
             seal,
             began: Instant::now(),
             settled: false,
+            served: None,
             announced: false,
             published: None,
             ending: false,
@@ -393,10 +396,17 @@ impl Brain {
         let mut decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
         self.know_accounts();
-        let idle = self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id));
-        let known =
-            self.engine.users.known || self.engine.settings.share.is_none() || self.engine.users.unknown.is_some();
-        self.settled |= idle && known && decision.steps.is_empty();
+        let idle = self.is_idle();
+        let left = decision.steps.iter().any(|step| !self.can_wait(step));
+        let just = !self.settled && idle && self.knows_users() && !left;
+        self.settled |= just;
+        if just {
+            self.served = Some(Instant::now());
+            if !decision.steps.is_empty() {
+                // What was put off has its turn now.
+                self.look_after(Duration::ZERO);
+            }
+        }
         self.look_for_use(facts.now);
         self.tend_files(&decision);
         decision.problems.extend(self.idle.problems());

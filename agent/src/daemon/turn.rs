@@ -17,6 +17,18 @@ pub fn is_first(step: &Step) -> bool {
     matches!(step, Step::Share(ShareStep::Reach { .. } | ShareStep::LayGuard))
 }
 
+/// Whether a step can wait until everybody is served: `answers` says that the share does, with the key that it has, or is
+/// about to.
+pub fn can_wait(step: &Step, answers: bool) -> bool {
+    answers && matches!(step, Step::Share(ShareStep::Rekey { force: false }))
+}
+
+/// Whether it is time to keep the settings, while the agent comes up: when there is nothing else to do. Nothing may be `left`
+/// that others wait for, and nothing be under way (`idle`) but the server `mounting` the share.
+pub fn may_keep(left: bool, idle: bool, mounting: bool) -> bool {
+    !left && (idle || mounting)
+}
+
 fn turn(step: &Step) -> u8 {
     match step {
         // Others answer these, and take as long as they take.
@@ -56,5 +68,30 @@ mod tests {
         let first: Vec<&Step> =
             [&guard, &reach, &accounts, &probe, &directories, &link].into_iter().filter(|s| is_first(s)).collect();
         assert_eq!(first, [&guard, &reach]);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_can_wait() {
+        let share = Step::Share;
+        for (step, answers, expected) in [
+            (share(ShareStep::Rekey { force: false }), true, true),
+            // It may be the key that it does not answer for.
+            (share(ShareStep::Rekey { force: false }), false, false),
+            (share(ShareStep::Rekey { force: true }), true, false),
+            (share(ShareStep::Probe), true, false),
+            (share(ShareStep::LayGuard), true, false),
+            (Step::User(UserStep::Link { name: "ada".to_owned() }), true, false),
+        ] {
+            assert_eq!(can_wait(&step, answers), expected, "{step:?}");
+        }
+        for (left, idle, mounting, expected) in [
+            (true, true, false, false),
+            (true, false, true, false),
+            (false, false, false, false),
+            (false, true, false, true),
+            (false, false, true, true),
+        ] {
+            assert_eq!(may_keep(left, idle, mounting), expected, "{left} {idle} {mounting}");
+        }
     }
 }

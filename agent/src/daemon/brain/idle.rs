@@ -6,7 +6,7 @@ use crate::idle::observe::sense::Sense;
 use crate::idle::observe::unsaved;
 use crate::share::model::{Failure, ShareState, UserMount};
 use crate::sys::clock::boottime;
-use crate::worker::job::{Answer, Job};
+use crate::worker::job::Answer;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,9 +22,14 @@ impl Brain {
         }
     }
 
+    /// How long everybody has been served, unless another configuration is being carried out.
+    fn served_ago(&self) -> Option<Duration> {
+        self.served.filter(|_| self.settled).map(|at| at.elapsed())
+    }
+
     /// How long no look for use is begun, and nothing asked of Azure.
     pub(super) fn before_looks(&self) -> Duration {
-        first::before_looks(self.settled, self.began.elapsed())
+        first::before_looks(self.served_ago(), self.began.elapsed())
     }
 
     /// Takes what a worker saw. Everything is looked at only if there is news to tell.
@@ -38,8 +43,7 @@ impl Brain {
 
     /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell.
     pub(super) fn look_for_use(&mut self, now: Duration) -> bool {
-        let mounting = self.engine.under_way.values().any(|job| matches!(job, Job::MountRoot { .. }));
-        let may = self.mode != Mode::Service || first::may_look(self.settled, mounting, self.began.elapsed());
+        let may = self.mode != Mode::Service || first::may_look(self.settled, self.is_mounting(), self.began.elapsed());
         may && self.idle.look(&self.engine, now)
     }
 
@@ -65,7 +69,7 @@ impl Brain {
         match self.mode {
             Mode::Service => {
                 let due = own.min(self.idle.next_sense(&self.engine.settings.idle, now));
-                first::next_look(due, self.settled, self.began.elapsed())
+                first::next_look(due, self.served_ago(), self.began.elapsed())
             }
             _ => own,
         }

@@ -3,7 +3,7 @@
 use super::super::engine::{AT_ONCE, Decision, Facts, Step};
 use super::super::orders::Kept;
 use super::super::turn;
-use super::Brain;
+use super::{Brain, Mode};
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo;
 use crate::worker::job::Job;
@@ -17,6 +17,9 @@ impl Brain {
     pub(super) fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
         self.ahead.clear();
         for step in turn::sorted(&decision.steps) {
+            if self.can_wait(step) {
+                continue;
+            }
             if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
                 break;
             }
@@ -32,10 +35,38 @@ impl Brain {
             self.start(job);
         }
         // Nobody waits for that, but a mistake may be written as soon as all is ready.
-        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+        let left = !self.knows_users() || decision.steps.iter().any(|step| !self.can_wait(step));
+        let may = !self.is_coming_up() || turn::may_keep(left, self.is_idle(), self.is_mounting());
+        if may && self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
             self.engine.kept = Kept::Yes;
             self.start(Job::KeepSettings);
         }
+    }
+
+    /// Whether people may be waiting for their notebooks.
+    pub(super) fn is_coming_up(&self) -> bool {
+        self.mode == Mode::Service && !self.settled && !self.before_looks().is_zero()
+    }
+
+    /// Whether it is known who is to be served, or that nobody is, or why it is not.
+    pub(super) fn knows_users(&self) -> bool {
+        let engine = &self.engine;
+        engine.users.known || engine.settings.share.is_none() || engine.users.unknown.is_some()
+    }
+
+    /// Whether nothing is under way, but what cannot be ended.
+    pub(super) fn is_idle(&self) -> bool {
+        self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id))
+    }
+
+    /// Whether a step is put off while the agent comes up.
+    pub(super) fn can_wait(&self, step: &Step) -> bool {
+        self.is_coming_up() && turn::can_wait(step, self.engine.share.answered.is_some() || self.is_mounting())
+    }
+
+    /// Whether the share is being mounted.
+    pub(super) fn is_mounting(&self) -> bool {
+        self.engine.under_way.values().any(|job| matches!(job, Job::MountRoot { .. }))
     }
 
     /// Starts what others wait for the longest, before there is time for a whole pass.

@@ -8,9 +8,9 @@ use crate::sys::clock::boottime;
 use crate::worker::job::{Answer, Job};
 
 impl Brain {
-    /// Writes the file, if one is configured and it is time: not before the first look for use, which it speaks of.
+    /// Writes the file, if one is configured and it is time: not while the agent comes up, when there is nothing to say.
     pub(super) fn tend_textfile(&mut self) {
-        if !self.before_looks().is_zero() {
+        if self.is_coming_up() {
             return;
         }
         let path = self.engine.settings.status.textfile.clone();
