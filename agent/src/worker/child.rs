@@ -28,6 +28,7 @@ use crate::workspace::{act as workspace, identities, import, observe, rescue, sh
 use rustix::fd::OwnedFd;
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path};
 use std::time::{Duration, SystemTime};
 
@@ -57,9 +58,7 @@ pub fn run(config: &Path) -> Result<(), String> {
     process::hide().map_err(|e| text("PR_SET_DUMPABLE", e))?;
     process::die_with_parent(parent).map_err(|e| text("PR_SET_PDEATHSIG", e))?;
     rustix::process::umask(rustix::fs::Mode::empty());
-    let mut envelope = Vec::new();
-    std::io::stdin().take(super::wire::LIMIT as u64).read_to_end(&mut envelope).map_err(|e| e.to_string())?;
-    let (job, own): (Job, (u32, u32)) = serde_json::from_slice(&envelope).map_err(|e| e.to_string())?;
+    let (job, own) = order().map_err(|e| e.to_string())?;
     let _ = rustix::thread::set_name(job.process_name());
     // Only root gets there. What is done below it is done as the user.
     let root = matches!(job, Job::OwnDirectory { .. }).then(|| share::open_root(Attempt::Directory));
@@ -88,6 +87,25 @@ pub fn run(config: &Path) -> Result<(), String> {
     let bytes = serde_json::to_vec(&answer).map_err(|e| e.to_string())?;
     let mut out = std::io::stdout().lock();
     out.write_all(&bytes).and_then(|()| out.flush()).map_err(|e| e.to_string())
+}
+
+/// The job, and the numbers of the agent's own user. Whoever was started ahead of its job gets it over a socket, with the
+/// descriptor that the answer goes to.
+fn order() -> std::io::Result<(Job, (u32, u32))> {
+    let input = std::io::stdin();
+    if !std::fs::File::from(std::os::fd::AsFd::as_fd(&input).try_clone_to_owned()?).metadata()?.file_type().is_socket()
+    {
+        let mut envelope = Vec::new();
+        input.take(super::wire::LIMIT as u64).read_to_end(&mut envelope)?;
+        return Ok(serde_json::from_slice(&envelope)?);
+    }
+    match super::wire::receive(&input)? {
+        Some((order, Some(answer))) => {
+            nix::unistd::dup2_stdout(&answer)?;
+            Ok(order)
+        }
+        _ => Err(std::io::Error::other("there is no job")),
+    }
 }
 
 /// Reads the configuration where the job needs it, asks who its users are, then gives up everything that it does not need.

@@ -2,7 +2,7 @@
 //! passes signals on, and speaks to systemd. It parses nothing but its own socket pair, and reads no answer.
 
 use super::job::Job;
-use super::spawn::{copied, identity_by_copy, spawn};
+use super::spawn::{Ahead, copied, identity_by_copy, spawn};
 use super::started::Started;
 use super::wire::{self, Ask, Ending, Tell};
 use crate::sys::clock::boottime;
@@ -89,8 +89,8 @@ pub fn run(options: &Options) -> Result<u8, String> {
     mask.thread_block().map_err(|e| format!("signals: {e}"))?;
     let signals =
         SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(|e| e.to_string())?;
-    let mut launcher =
-        Launcher { options, own, workers: BTreeMap::new(), next: 0, ending: None, ready_by, alive: Duration::ZERO };
+    let (workers, alive) = (BTreeMap::new(), Duration::ZERO);
+    let mut launcher = Launcher { options, own, workers, ahead: None, next: 0, ending: None, ready_by, alive };
     loop {
         let code = launcher.one_brain(&signals)?;
         if launcher.ending.is_some() || !options.service {
@@ -105,6 +105,8 @@ struct Launcher<'a> {
     options: &'a Options,
     own: (u32, u32),
     workers: BTreeMap<u64, Worker>,
+    /// The first worker that is a program of its own, while people may be waiting: most of what it does is to load.
+    ahead: Option<Ahead>,
     next: u64,
     ending: Option<Duration>,
     ready_by: Option<Duration>,
@@ -119,6 +121,9 @@ impl Launcher<'_> {
         let mut brain = self.start_brain(theirs).map_err(|e| format!("starting the main process: {e}"))?;
         let pidfd = pidfd(&brain).map_err(|e| e.to_string())?;
         rustix::io::ioctl_fionbio(&ours, true).map_err(|e| e.to_string())?;
+        if self.ready_by.is_some() && self.ahead.is_none() {
+            self.ahead = Ahead::start(&self.options.config).ok();
+        }
         let code = loop {
             self.wait(&[ours.as_fd(), pidfd.as_fd(), std::os::fd::AsFd::as_fd(signals)]);
             self.signals(signals, &ours);
@@ -219,6 +224,9 @@ impl Launcher<'_> {
     }
 
     fn ready(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.end();
+        }
         // Without this one systemd would wait in vain: it is said until it was taken.
         self.ready_by = (!notify(&[NotifyState::Ready])).then(|| boottime() + AGAIN);
     }
@@ -243,13 +251,24 @@ impl Launcher<'_> {
         if job.may_answer_at_length() {
             make_room(&answer);
         }
-        // The launcher has one thread.
-        let start = if job.may_be_copied() { copied } else { spawn };
-        let process = start(job, self.own, &self.options.config, answer).map_err(|e| e.to_string())?;
+        let process = self.worker(job, answer).map_err(|e| e.to_string())?;
         let deadline = Some(boottime().saturating_add(job.deadline()));
         self.next += 1;
         self.workers.insert(self.next, Worker { id: Some(id), target, process, deadline, killed: false, stuck: false });
         Ok(())
+    }
+
+    /// A process for the job.
+    fn worker(&mut self, job: &Job, answer: OwnedFd) -> io::Result<Started> {
+        let config = &self.options.config;
+        if job.may_be_copied() {
+            // The launcher has one thread.
+            return copied(job, self.own, config, answer);
+        }
+        match self.ahead.take().map(|ahead| ahead.give(job, self.own, &answer)) {
+            Some(Ok(started)) => Ok(started),
+            _ => spawn(job, self.own, config, answer),
+        }
     }
 
     fn reap(&mut self, brain: &OwnedFd) {

@@ -4,10 +4,12 @@ use super::child;
 use super::job::{Answer, Job};
 use super::launcher::USER;
 use super::started::{Started, copy, start};
+use super::wire;
 use crate::share::model::{Attempt, Failure};
 use crate::sys::clock::boottime;
 use crate::sys::process;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
@@ -16,6 +18,9 @@ use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
+
+/// What a worker gets of the environment: where the log and systemd's credentials are.
+const KEPT: &[&str] = &["JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"];
 
 /// Longest answer that is read.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -28,11 +33,55 @@ const LIMIT: usize = 16 * 1024 * 1024;
 pub(crate) fn spawn(job: &Job, own: (u32, u32), config: &Path, answer: OwnedFd) -> io::Result<Started> {
     let failure = Failure::said(Attempt::Worker, "the helper process could not be started");
     let excuse = serde_json::to_vec(&Answer::Failed(failure))?;
+    let arguments = arguments(config)?;
+    given(job, own, |input| Ok(start(&arguments, KEPT, (input, answer), &excuse)?))
+}
+
+/// A worker that has no job yet: it is started ahead, and waits for one.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    process: Started,
+    job: OwnedFd,
+}
+
+impl Ahead {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// As of [`spawn`].
+    pub(super) fn start(config: &Path) -> io::Result<Self> {
+        let (job, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+        // One that does not come up is noticed by whoever gives it a job.
+        let process = start(&arguments(config)?, KEPT, (theirs, nowhere.into()), &[])?;
+        Ok(Self { process, job })
+    }
+
+    /// Gives it its job: as [`spawn`].
+    ///
+    /// # Errors
+    /// As of sendmsg(2): when it did not come up, or the job is too long. Then no worker is left.
+    pub(super) fn give(self, job: &Job, own: (u32, u32), answer: &OwnedFd) -> io::Result<Started> {
+        match wire::send(&self.job, &(job, own), Some(answer)) {
+            Ok(()) => Ok(self.process),
+            Err(e) => {
+                self.end();
+                Err(e)
+            }
+        }
+    }
+
+    /// Ends it, since nobody has a job for it.
+    pub(super) fn end(self) {
+        self.process.kill();
+        self.process.wait();
+    }
+}
+
+/// What a worker of its own program is started with.
+fn arguments(config: &Path) -> io::Result<Vec<CString>> {
     let arguments = [c"dsvm-agent", c"worker", c"--config"].map(CStr::to_owned).into_iter();
-    let arguments: Vec<CString> = arguments.chain([CString::new(config.as_os_str().as_bytes())?]).collect();
-    // Nothing of the environment but where the log and systemd's credentials are.
-    let kept = ["JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"];
-    given(job, own, |input| Ok(start(&arguments, &kept, (input, answer), &excuse)?))
+    Ok(arguments.chain([CString::new(config.as_os_str().as_bytes())?]).collect())
 }
 
 /// The same as a copy of this process, which must have one thread.

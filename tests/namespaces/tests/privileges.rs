@@ -64,3 +64,22 @@ fn who_works_in_a_home_is_its_user_and_holds_nothing_else() {
         assert!(vm.sh(&format!("{enter} cat /proc/{pid}/{path}")).fails().contains("Permission denied"), "{path}");
     }
 }
+
+#[test]
+fn who_was_started_ahead_of_a_job_that_never_comes_ends() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    // Without a share there is nobody to ask for.
+    vm.config("");
+    let agent = vm.agent_start();
+    agent.wait_started();
+    // A worker takes the name of its job's as soon as it has one.
+    let children = format!(
+        "for c in $(cat /proc/{0}/task/{0}/children); do tr '\\0' ' ' </proc/$c/cmdline; cat /proc/$c/comm; done",
+        agent.pid
+    );
+    wait_for("nobody waits for a job any more", SOON, || {
+        let out = vm.sh(&children).out;
+        out.contains(" brain ") && !out.lines().any(|line| line.ends_with(" exe") && line.contains(" worker "))
+    });
+    assert_eq!(agent.stop(), 0);
+}
