@@ -98,11 +98,9 @@ impl Engine {
                 }
                 self.vault.fetched(result, now, jitter);
             }
-            (Job::LayGuard | Job::MountRoot { .. } | Job::UnmountRoot, Ok(answer)) => {
+            (Job::LayGuard | Job::MountRoot { .. } | Job::UnmountRoot, Ok(_)) => {
                 self.share.succeeded();
-                if let Answer::Alive(probe) = answer {
-                    self.share.greeted(probe, now);
-                }
+                self.share.fresh = matches!(job, Job::MountRoot { .. });
             }
             // One of the agent's own workers is at it: that ends before long.
             (Job::UnmountRoot, _) => self.share.next_try = now + Duration::from_secs(5),

@@ -4,6 +4,7 @@
 use super::engine::Step;
 use crate::share::model::Step as ShareStep;
 use crate::workspace::model::Step as UserStep;
+use std::time::Duration;
 
 /// All steps, those first for which most others wait. Steps of one kind keep their order.
 pub fn sorted(steps: &[Step]) -> Vec<&Step> {
@@ -17,16 +18,19 @@ pub fn is_first(step: &Step) -> bool {
     matches!(step, Step::Share(ShareStep::Reach { .. } | ShareStep::LayGuard))
 }
 
-/// Whether a step can wait until everybody is served: `answers` says that the share does, with the key that it has, or is
-/// about to.
-pub fn can_wait(step: &Step, answers: bool) -> bool {
-    answers && matches!(step, Step::Share(ShareStep::Rekey { force: false }))
+/// The configuration is kept so long after the agent's start at the latest: until then a mistake in it would be in force.
+const KEEP_AT_LATEST: Duration = Duration::from_secs(1);
+
+/// Whether a step can wait until everybody is served: asking the share whether it answers, and giving it its keys, where it has
+/// just been mounted with them (`fresh`), or is being mounted.
+pub fn can_wait(step: &Step, fresh: bool) -> bool {
+    fresh && matches!(step, Step::Share(ShareStep::Probe | ShareStep::Rekey { force: false }))
 }
 
-/// Whether it is time to keep the settings, while the agent comes up: when there is nothing else to do. Nothing may be `left`
-/// that others wait for, and nothing be under way (`idle`) but the server `mounting` the share.
-pub fn may_keep(left: bool, idle: bool, mounting: bool) -> bool {
-    !left && (idle || mounting)
+/// How long the settings are not kept yet, `up` after the agent's start: until there is nothing else to do. Nothing may be
+/// `left` that others wait for, and nothing be under way (`idle`) but the server `mounting` the share.
+pub fn before_keeping(left: bool, idle: bool, mounting: bool, up: Duration) -> Duration {
+    if !left && (idle || mounting) { Duration::ZERO } else { KEEP_AT_LATEST.saturating_sub(up) }
 }
 
 fn turn(step: &Step) -> u8 {
@@ -73,25 +77,29 @@ mod tests {
     #[test]
     fn what_nobody_waits_for_can_wait() {
         let share = Step::Share;
-        for (step, answers, expected) in [
+        for (step, fresh, expected) in [
+            (share(ShareStep::Probe), true, true),
             (share(ShareStep::Rekey { force: false }), true, true),
-            // It may be the key that it does not answer for.
+            // It was mounted before the agent was started, and may be dead, or have an old key.
+            (share(ShareStep::Probe), false, false),
             (share(ShareStep::Rekey { force: false }), false, false),
             (share(ShareStep::Rekey { force: true }), true, false),
-            (share(ShareStep::Probe), true, false),
             (share(ShareStep::LayGuard), true, false),
             (Step::User(UserStep::Link { name: "ada".to_owned() }), true, false),
         ] {
-            assert_eq!(can_wait(&step, answers), expected, "{step:?}");
+            assert_eq!(can_wait(&step, fresh), expected, "{step:?}");
         }
-        for (left, idle, mounting, expected) in [
-            (true, true, false, false),
-            (true, false, true, false),
-            (false, false, false, false),
-            (false, true, false, true),
-            (false, false, true, true),
+        for (left, idle, mounting, up, expected) in [
+            (true, true, false, 300, 700),
+            (true, false, true, 300, 700),
+            (false, false, false, 300, 700),
+            (false, false, false, 1_000, 0),
+            (true, false, true, 5_000, 0),
+            (false, true, false, 300, 0),
+            (false, false, true, 300, 0),
         ] {
-            assert_eq!(may_keep(left, idle, mounting), expected, "{left} {idle} {mounting}");
+            let before = before_keeping(left, idle, mounting, Duration::from_millis(up));
+            assert_eq!(before, Duration::from_millis(expected), "{left} {idle} {mounting} {up}");
         }
     }
 }

@@ -193,12 +193,11 @@ fn guard_text(writable: &OwnedFd) -> Result<&'static str, Errno> {
     Ok(NAME)
 }
 
-/// Mounts the share's root where only the agent can reach it, and asks it for a first sign of life; nothing when it is
-/// mounted and does not answer.
+/// Mounts the share's root where only the agent can reach it.
 ///
 /// # Errors
 /// The call that failed with the kernel's messages.
-pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<Option<Probe>, Failure> {
+pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<(), Failure> {
     let fail = |e| Failure::call(Attempt::Mount, e);
     let root = Path::new(ROOT);
     let (private, name) = (root.parent().unwrap_or(root), root.file_name().unwrap_or_default());
@@ -223,8 +222,7 @@ pub fn mount_root(share: &Share, address: Option<IpAddr>) -> Result<Option<Probe
     if let Some(note) = note {
         super::repair::keep(&note)?;
     }
-    mount::attach(&tree, &target).map_err(|e| Failure::mount(Attempt::Mount, e))?;
-    Ok(probe().ok())
+    mount::attach(&tree, &target).map_err(|e| Failure::mount(Attempt::Mount, e))
 }
 
 /// Whether directories of users are mounted, perhaps with older keys.

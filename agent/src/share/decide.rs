@@ -44,9 +44,9 @@ pub fn refresh(memory: &mut Memory, mounted: &Mounted) {
     let id = mounted.root.as_ref().map(|r| r.id);
     if memory.root_id != id {
         memory.root_id = id;
-        memory.answered = memory.greeted.take().filter(|_| id.is_some());
-        (memory.probed_at, memory.silent) = (memory.answered.map(|(at, _)| at), 0);
+        (memory.answered, memory.probed_at, memory.silent) = (None, None, 0);
         memory.search = Search::default();
+        memory.fresh &= id.is_some();
     }
     // What is not asked now has no next time: asked for by the clock alone, the brain would wake up for nothing without end.
     let asked = mounted.in_the_way.is_none()
@@ -94,9 +94,7 @@ pub fn decide(share: &Share, mounted: &Mounted, memory: &Memory, busy: Busy, now
         waiting(share, memory, &mut problems)
     } else {
         let pause = if memory.silent > 0 { PROBE_AGAIN } else { PROBE_EVERY };
-        // Who mounts it asks it first.
-        let greets = busy.root && memory.probed_at.is_none();
-        if !busy.probe && !greets && memory.probed_at.is_none_or(|at| now >= at + pause) {
+        if !busy.probe && memory.probed_at.is_none_or(|at| now >= at + pause) {
             steps.push(Step::Probe);
         }
         steps.extend(heal::steps(share, memory, busy, now));
@@ -222,12 +220,6 @@ impl Memory {
         (self.failures, self.failure, self.next_try) = (0, None, Duration::ZERO);
     }
 
-    /// The root was mounted, and the share answered then. Either may be seen first: the mount or this.
-    pub fn greeted(&mut self, probe: Probe, now: Duration) {
-        self.probed(Ok(probe), now);
-        self.greeted = Some((now, probe));
-    }
-
     /// Something on the way to a mounted share failed.
     pub fn failed(&mut self, failure: Failure, now: Duration, jitter: u64) {
         self.next_try = now + pause(failure.attempt, self.failures, jitter);
@@ -240,7 +232,7 @@ impl Memory {
 
     /// A probe ended.
     pub fn probed(&mut self, result: Result<Probe, Failure>, now: Duration) {
-        self.probed_at = Some(now);
+        (self.probed_at, self.fresh) = (Some(now), false);
         match result {
             Ok(probe) => {
                 self.answered = Some((now, probe));
@@ -299,35 +291,24 @@ mod tests {
     }
 
     #[test]
-    fn who_mounts_the_share_asks_it_first() {
-        let (seen, probe) = (mounted(true, true), Probe { ms: 1.0, bytes_total: 9, bytes_free: 9, stalled: 0 });
-        let busy = Busy { root: true, keys: true, ..Busy::default() };
-        let mut memory = Memory::default();
-        let steps = |memory: &Memory, busy, now| decide(&smb(), &seen, memory, busy, now).1;
-        // The mount may be seen before its helper has answered, or after.
-        for seen_first in [true, false] {
-            memory = Memory::default();
-            if seen_first {
-                refresh(&mut memory, &seen);
-                assert_eq!(steps(&memory, busy, NOW), []);
-            }
-            memory.greeted(probe, NOW);
-            refresh(&mut memory, &seen);
-            assert_eq!((memory.answered, memory.root_id), (Some((NOW, probe)), Some(7)));
-            let idle = Busy { keys: true, ..Busy::default() };
-            assert_eq!(steps(&memory, idle, NOW + PROBE_EVERY / 2), []);
-            assert_eq!(steps(&memory, idle, NOW + PROBE_EVERY), [Step::Probe]);
+    fn it_is_fresh_from_when_it_was_mounted_until_it_was_asked_or_is_gone() {
+        let (seen, none) = (mounted(true, true), mounted(true, false));
+        let mut memory = Memory { fresh: true, ..Memory::default() };
+        // Seen after its helper has answered, and again.
+        refresh(&mut memory, &none);
+        refresh(&mut memory, &seen);
+        refresh(&mut memory, &seen);
+        assert!(memory.fresh);
+        refresh(&mut memory, &none);
+        assert!(!memory.fresh);
+        for result in [
+            Ok(Probe { ms: 1.0, bytes_total: 9, bytes_free: 9, stalled: 0 }),
+            Err(Failure::said(Attempt::Probe, "no answer in 10 s")),
+        ] {
+            memory.fresh = true;
+            memory.probed(result, NOW);
+            assert!(!memory.fresh);
         }
-        // What it answered then says nothing of another mount, nor of none.
-        refresh(&mut memory, &mounted(true, false));
-        refresh(&mut memory, &seen);
-        assert_eq!(memory.answered, None);
-        memory.greeted(probe, NOW);
-        refresh(&mut memory, &mounted(true, false));
-        refresh(&mut memory, &seen);
-        assert_eq!(memory.answered, None);
-        let idle = Busy { keys: true, ..Busy::default() };
-        assert_eq!(steps(&memory, idle, NOW), [Step::Probe], "it was mounted and did not answer");
     }
 
     #[test]

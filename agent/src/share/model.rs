@@ -268,8 +268,8 @@ pub struct Memory {
     pub root_id: Option<u64>,
     /// The last answer of the share.
     pub answered: Option<(Duration, Probe)>,
-    /// What the share answered who mounted it, and when: it belongs to the mount that is seen next.
-    pub greeted: Option<(Duration, Probe)>,
+    /// It was mounted just now, and nobody has asked it since: what mounts it is as good as an answer.
+    pub fresh: bool,
     /// The last probe's end, whatever it brought.
     pub probed_at: Option<Duration>,
     /// Failed probes in a row.

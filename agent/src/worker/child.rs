@@ -263,9 +263,7 @@ fn attempt(job: &Job, settings: &Settings) -> Result<Answer, Failure> {
         Job::MountPoints { directories } => {
             share::make_mount_points(configured()?, directories).map(Answer::MountPoints)
         }
-        Job::MountRoot { address } => {
-            share::mount_root(configured()?, *address).map(|probe| probe.map_or(Answer::Done, Answer::Alive))
-        }
+        Job::MountRoot { address } => share::mount_root(configured()?, *address).map(done),
         Job::Probe => share::probe().map(Answer::Alive),
         Job::UnmountRoot => share::unmount_root().map(done),
         Job::Heal { address, all } => repair::heal(*address, *all).map(done),

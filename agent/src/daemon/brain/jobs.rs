@@ -35,12 +35,24 @@ impl Brain {
             self.start(job);
         }
         // Nobody waits for that, but a mistake may be written as soon as all is ready.
-        let left = !self.knows_users() || decision.steps.iter().any(|step| !self.can_wait(step));
-        let may = !self.is_coming_up() || turn::may_keep(left, self.is_idle(), self.is_mounting());
-        if may && self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
-            self.engine.kept = Kept::Yes;
-            self.start(Job::KeepSettings);
+        if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
+            let pause = self.before_keeping(decision);
+            if pause.is_zero() {
+                self.engine.kept = Kept::Yes;
+                self.start(Job::KeepSettings);
+            } else {
+                self.look_after(pause);
+            }
         }
+    }
+
+    /// How long the settings are not kept yet.
+    fn before_keeping(&self, decision: &Decision) -> Duration {
+        if !self.is_coming_up() {
+            return Duration::ZERO;
+        }
+        let left = !self.knows_users() || decision.steps.iter().any(|step| !self.can_wait(step));
+        turn::before_keeping(left, self.is_idle(), self.is_mounting(), self.began.elapsed())
     }
 
     /// Whether people may be waiting for their notebooks.
@@ -61,7 +73,7 @@ impl Brain {
 
     /// Whether a step is put off while the agent comes up.
     pub(super) fn can_wait(&self, step: &Step) -> bool {
-        self.is_coming_up() && turn::can_wait(step, self.engine.share.answered.is_some() || self.is_mounting())
+        self.is_coming_up() && turn::can_wait(step, self.engine.share.fresh || self.is_mounting())
     }
 
     /// Whether the share is being mounted.
