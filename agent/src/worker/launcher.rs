@@ -146,7 +146,18 @@ impl Launcher<'_> {
             (worker.id, worker.killed) = (None, true);
             worker.deadline = Some(boottime() + DYING);
         }
+        if self.ending.is_some() {
+            self.ahead.take().map(Ahead::end);
+        }
         Ok(code)
+    }
+
+    /// Keeps in mind, until it has ended, what was killed and has nobody to answer to.
+    fn forget(&mut self, process: Started) {
+        self.next += 1;
+        let (target, deadline) = ("ahead".to_owned(), Some(boottime() + DYING));
+        let worker = Worker { id: None, target, process, deadline, killed: true, stuck: false };
+        self.workers.insert(self.next, worker);
     }
 
     fn start_brain(&self, theirs: OwnedFd) -> io::Result<Child> {
@@ -224,11 +235,11 @@ impl Launcher<'_> {
     }
 
     fn ready(&mut self) {
-        if let Some(ahead) = self.ahead.take() {
-            ahead.end();
-        }
         // Without this one systemd would wait in vain: it is said until it was taken.
         self.ready_by = (!notify(&[NotifyState::Ready])).then(|| boottime() + AGAIN);
+        if let Some(ahead) = self.ahead.take() {
+            self.forget(ahead.end());
+        }
     }
 
     fn start(&mut self, id: u64, job: &Job, answer: OwnedFd) -> Result<(), String> {
@@ -260,15 +271,16 @@ impl Launcher<'_> {
 
     /// A process for the job.
     fn worker(&mut self, job: &Job, answer: OwnedFd) -> io::Result<Started> {
-        let config = &self.options.config;
         if job.may_be_copied() {
             // The launcher has one thread.
-            return copied(job, self.own, config, answer);
+            return copied(job, self.own, &self.options.config, answer);
         }
         match self.ahead.take().map(|ahead| ahead.give(job, self.own, &answer)) {
-            Some(Ok(started)) => Ok(started),
-            _ => spawn(job, self.own, config, answer),
+            Some(Ok(started)) => return Ok(started),
+            Some(Err(killed)) => self.forget(killed),
+            None => {}
         }
+        spawn(job, self.own, &self.options.config, answer)
     }
 
     fn reap(&mut self, brain: &OwnedFd) {

@@ -60,21 +60,18 @@ impl Ahead {
     /// Gives it its job: as [`spawn`].
     ///
     /// # Errors
-    /// As of sendmsg(2): when it did not come up, or the job is too long. Then no worker is left.
-    pub(super) fn give(self, job: &Job, own: (u32, u32), answer: &OwnedFd) -> io::Result<Started> {
+    /// The killed worker, when it did not come up, or the job is too long.
+    pub(super) fn give(self, job: &Job, own: (u32, u32), answer: &OwnedFd) -> Result<Started, Started> {
         match wire::send(&self.job, &(job, own), Some(answer)) {
             Ok(()) => Ok(self.process),
-            Err(e) => {
-                self.end();
-                Err(e)
-            }
+            Err(_) => Err(self.end()),
         }
     }
 
-    /// Ends it, since nobody has a job for it.
-    pub(super) fn end(self) {
+    /// Kills it, since nobody has a job for it. It is still to be waited for.
+    pub(super) fn end(self) -> Started {
         self.process.kill();
-        self.process.wait();
+        self.process
     }
 }
 
