@@ -27,8 +27,8 @@ impl Arguments {
         Self::of_services(&given).unwrap_or_else(Self::parse)
     }
 
-    /// The arguments that services start this program with, just so: while they start, or at every log-in, somebody waits,
-    /// and to build all of what people may type takes as long as half of what they wait for. Nothing: people's words.
+    /// The arguments that services start this program with, just so: at their start, and at every log-in, somebody waits, and
+    /// building all that people may type is a large part of a start of this program. Nothing: people's words.
     fn of_services(given: &[OsString]) -> Option<Self> {
         let (command, config) = match given {
             [one] => {
