@@ -26,9 +26,9 @@ use crate::sys::{process, systemd, terminals};
 use crate::workspace::model::Person;
 use crate::workspace::{act as workspace, identities, import, observe, rescue, shared};
 use rustix::fd::OwnedFd;
+use rustix::fs::FileType;
 use rustix::thread::CapabilitySet;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path};
 use std::time::{Duration, SystemTime};
 
@@ -93,8 +93,7 @@ pub fn run(config: &Path) -> Result<(), String> {
 /// descriptor that the answer goes to.
 fn order() -> std::io::Result<(Job, (u32, u32))> {
     let input = std::io::stdin();
-    if !std::fs::File::from(std::os::fd::AsFd::as_fd(&input).try_clone_to_owned()?).metadata()?.file_type().is_socket()
-    {
+    if FileType::from_raw_mode(rustix::fs::fstat(&input)?.st_mode) != FileType::Socket {
         let mut envelope = Vec::new();
         input.take(super::wire::LIMIT as u64).read_to_end(&mut envelope)?;
         return Ok(serde_json::from_slice(&envelope)?);

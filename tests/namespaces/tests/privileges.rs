@@ -1,6 +1,6 @@
 //! Which process of the agent may do what, as the kernel tells it.
 
-use namespaces::{SOON, Sandbox, wait_for};
+use namespaces::{DirectoryService, SOON, Sandbox, wait_for};
 
 fn field(status: &str, name: &str) -> String {
     let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default();
@@ -63,6 +63,21 @@ fn who_works_in_a_home_is_its_user_and_holds_nothing_else() {
     for path in ["environ", "fd", "mem"] {
         assert!(vm.sh(&format!("{enter} cat /proc/{pid}/{path}")).fails().contains("Permission denied"), "{path}");
     }
+}
+
+#[test]
+fn the_first_job_of_a_program_goes_to_who_was_started_ahead() {
+    let Some(vm) = Sandbox::new("vm1") else { return };
+    let Some(service) = DirectoryService::start(&vm, &[]) else { return };
+    service.silence(true);
+    vm.configure("");
+    let agent = vm.agent_start();
+    // Whoever waits for names had the job over a socket; all others get it through a pipe.
+    let input = format!(
+        "for c in $(cat /proc/{0}/task/{0}/children); do [ $(cat /proc/$c/comm) = dsvm:accounts ] && readlink /proc/$c/fd/0; done",
+        agent.pid
+    );
+    wait_for("the name services are asked", SOON, || vm.sh(&input).out.contains("socket:"));
 }
 
 #[test]
