@@ -116,9 +116,10 @@ struct Brain {
     number: u64,
     seal: Seal,
     began: Instant,
-    settled: bool,
-    /// Since when.
+    /// Since when everybody is served whom there was, or has a problem; nothing while a configuration is carried out.
     served: Option<Instant>,
+    /// The first passes are through: the share has answered besides.
+    through: bool,
     announced: bool,
     published: Option<Instant>,
     ending: bool,
@@ -184,8 +185,8 @@ impl Brain {
             number: 0,
             seal,
             began: Instant::now(),
-            settled: false,
             served: None,
+            through: false,
             announced: false,
             published: None,
             ending: false,
@@ -245,7 +246,7 @@ impl Brain {
                 self.pass();
                 rested = Instant::now() + breath.after(began, boottime());
             }
-            if self.mode == Mode::Once && (self.settled || self.began.elapsed() > ONCE_AT_LATEST) {
+            if self.mode == Mode::Once && (self.served.is_some() || self.began.elapsed() > ONCE_AT_LATEST) {
                 break;
             }
         }
@@ -273,7 +274,7 @@ impl Brain {
                 self.pool_answered(&job, &result);
                 let told = self.textfile_answered(&job, &result);
                 let quiet = matches!(job, Job::Row { .. } | Job::Rows | Job::Textfile { .. }) && !stuck && !told;
-                let calm = (quiet || job == Job::Probe) && self.settled && self.engine.is_calm();
+                let calm = (quiet || job == Job::Probe) && self.served.is_some() && self.engine.is_calm();
                 if let Job::Tell { .. } = &job {
                     return self.told_people(id, &result);
                 }
@@ -396,17 +397,15 @@ impl Brain {
         let mut decision = self.engine.decide(&facts);
         self.start_jobs(&decision, &facts);
         self.know_accounts();
-        let idle = self.is_idle();
-        let left = decision.steps.iter().any(|step| !self.can_wait(step));
-        let just = !self.settled && idle && self.knows_users() && !left;
-        self.settled |= just;
-        if just {
+        let idle = self.engine.is_idle();
+        if self.served.is_none() && self.engine.has_served(&decision.steps, self.is_coming_up()) {
             self.served = Some(Instant::now());
             if !decision.steps.is_empty() {
                 // What was put off has its turn now.
                 self.look_after(Duration::ZERO);
             }
         }
+        self.through |= self.served.is_some() && !self.engine.share.fresh;
         self.look_for_use(facts.now);
         self.tend_files(&decision);
         decision.problems.extend(self.idle.problems());
@@ -423,7 +422,7 @@ impl Brain {
             at: SystemTime::now(),
             boottime: boottime(),
             took: start.elapsed(),
-            settled: self.settled,
+            settled: self.through,
         };
         self.since.update(&decision.problems, pass.at);
         let mut status = report::status(&self.engine, &decision, &self.since, &self.identity, &pass);

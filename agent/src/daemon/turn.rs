@@ -1,8 +1,9 @@
 //! In which order what a pass decided is asked for: the launcher starts one helper after the other, and people wait for what
-//! some of them do.
+//! some of them do; and what waits until everybody is served.
 
-use super::engine::Step;
+use super::engine::{Engine, Step};
 use crate::share::model::Step as ShareStep;
+use crate::worker::job::Job;
 use crate::workspace::model::Step as UserStep;
 use std::time::Duration;
 
@@ -21,16 +22,42 @@ pub fn is_first(step: &Step) -> bool {
 /// The configuration is kept so long after the agent's start at the latest: until then a mistake in it would be in force.
 const KEEP_AT_LATEST: Duration = Duration::from_secs(1);
 
-/// Whether a step can wait until everybody is served: asking the share whether it answers, and giving it its keys, where it has
-/// just been mounted with them (`fresh`), or is being mounted.
-pub fn can_wait(step: &Step, fresh: bool) -> bool {
-    fresh && matches!(step, Step::Share(ShareStep::Probe | ShareStep::Rekey { force: false }))
-}
+impl Engine {
+    /// Whether nothing is under way, but what cannot be ended.
+    pub fn is_idle(&self) -> bool {
+        self.under_way.keys().all(|id| self.stuck.contains_key(id))
+    }
 
-/// How long the settings are not kept yet, `up` after the agent's start: until there is nothing else to do. Nothing may be
-/// `left` that others wait for, and nothing be under way (`idle`) but the server `mounting` the share.
-pub fn before_keeping(left: bool, idle: bool, mounting: bool, up: Duration) -> Duration {
-    if !left && (idle || mounting) { Duration::ZERO } else { KEEP_AT_LATEST.saturating_sub(up) }
+    /// Whether the share is being mounted.
+    pub fn is_mounting(&self) -> bool {
+        self.under_way.values().any(|job| matches!(job, Job::MountRoot { .. }))
+    }
+
+    /// Whether it is known who is to be served, or that nobody is, or why it is not.
+    fn knows_users(&self) -> bool {
+        self.users.known || self.settings.share.is_none() || self.users.unknown.is_some()
+    }
+
+    /// Whether a step can wait until everybody is served: asking the share whether it answers, and giving it its keys, where it
+    /// has just been mounted with them, or is being mounted. One that was mounted before the agent was started may be dead.
+    pub fn can_wait(&self, step: &Step) -> bool {
+        (self.share.fresh || self.is_mounting())
+            && matches!(step, Step::Share(ShareStep::Probe | ShareStep::Rekey { force: false }))
+    }
+
+    /// Whether everybody is served, or has a problem, when these are the steps that are left: while the agent is `coming_up`
+    /// some of them can wait.
+    pub fn has_served(&self, steps: &[Step], coming_up: bool) -> bool {
+        self.is_idle() && self.knows_users() && steps.iter().all(|step| coming_up && self.can_wait(step))
+    }
+
+    /// How long the settings are not kept yet, `up` after the agent's start: until there is nothing else to do. None of the
+    /// `steps` may be one that others wait for, and nothing be under way but the server mounting the share.
+    pub fn before_keeping(&self, steps: &[Step], up: Duration) -> Duration {
+        let left = !self.knows_users() || steps.iter().any(|step| !self.can_wait(step));
+        let quiet = self.is_idle() || self.is_mounting();
+        if quiet && !left { Duration::ZERO } else { KEEP_AT_LATEST.saturating_sub(up) }
+    }
 }
 
 fn turn(step: &Step) -> u8 {
@@ -50,6 +77,7 @@ fn turn(step: &Step) -> u8 {
 mod tests {
     use super::super::engine::AskAccounts;
     use super::*;
+    use crate::config::Settings;
 
     #[test]
     fn what_most_others_wait_for_comes_first() {
@@ -74,32 +102,78 @@ mod tests {
         assert_eq!(first, [&guard, &reach]);
     }
 
+    /// An engine that knows its users, with a share that has just been mounted or not, and jobs under way.
+    fn engine(fresh: bool, jobs: &[Job]) -> Engine {
+        let share = Some(crate::config::settings::Share::smb_for_tests());
+        let mut engine = Engine::new(Settings { share, ..Settings::default() }, None, 0);
+        (engine.users.known, engine.share.fresh) = (true, fresh);
+        engine.under_way = (0..).zip(jobs.iter().cloned()).collect();
+        engine
+    }
+
+    fn link() -> Step {
+        Step::User(UserStep::Link { name: "ada".to_owned() })
+    }
+
+    const MOUNTING: Job = Job::MountRoot { address: None };
+
     #[test]
     fn what_nobody_waits_for_can_wait() {
         let share = Step::Share;
-        for (step, fresh, expected) in [
-            (share(ShareStep::Probe), true, true),
-            (share(ShareStep::Rekey { force: false }), true, true),
-            // It was mounted before the agent was started, and may be dead, or have an old key.
-            (share(ShareStep::Probe), false, false),
-            (share(ShareStep::Rekey { force: false }), false, false),
-            (share(ShareStep::Rekey { force: true }), true, false),
-            (share(ShareStep::LayGuard), true, false),
-            (Step::User(UserStep::Link { name: "ada".to_owned() }), true, false),
+        for (step, after) in [
+            (share(ShareStep::Probe), true),
+            (share(ShareStep::Rekey { force: false }), true),
+            (share(ShareStep::Rekey { force: true }), false),
+            (share(ShareStep::LayGuard), false),
+            (link(), false),
         ] {
-            assert_eq!(can_wait(&step, fresh), expected, "{step:?}");
+            assert_eq!(engine(true, &[]).can_wait(&step), after, "{step:?}");
+            assert_eq!(engine(false, &[MOUNTING]).can_wait(&step), after, "{step:?}");
+            // It may be dead, or have an old key.
+            assert!(!engine(false, &[]).can_wait(&step), "{step:?}");
         }
-        for (left, idle, mounting, up, expected) in [
-            (true, true, false, 300, 700),
-            (true, false, true, 300, 700),
-            (false, false, false, 300, 700),
-            (false, false, false, 1_000, 0),
-            (true, false, true, 5_000, 0),
-            (false, true, false, 300, 0),
-            (false, false, true, 300, 0),
+    }
+
+    #[test]
+    fn everybody_is_served_when_nothing_is_left_but_what_can_wait() {
+        let probe = || Step::Share(ShareStep::Probe);
+        for (fresh, jobs, steps, coming_up, expected) in [
+            (true, &[][..], vec![], true, true),
+            (true, &[], vec![probe()], true, true),
+            (true, &[], vec![probe()], false, false),
+            (false, &[], vec![probe()], true, false),
+            (false, &[], vec![], false, true),
+            (true, &[], vec![probe(), link()], true, false),
+            (true, &[Job::Probe], vec![], true, false),
+            (false, &[MOUNTING], vec![probe()], true, false),
         ] {
-            let before = before_keeping(left, idle, mounting, Duration::from_millis(up));
-            assert_eq!(before, Duration::from_millis(expected), "{left} {idle} {mounting} {up}");
+            let mut engine = engine(fresh, jobs);
+            assert_eq!(engine.has_served(&steps, coming_up), expected, "{fresh} {jobs:?} {steps:?} {coming_up}");
+            engine.users.known = false;
+            assert!(!engine.has_served(&steps, coming_up), "nobody knows whom");
         }
+        let mut engine = engine(false, &[Job::Probe]);
+        engine.stuck.insert(0, Duration::ZERO);
+        assert!(engine.has_served(&[], true), "what cannot be ended is waited for by nobody");
+    }
+
+    #[test]
+    fn the_settings_are_kept_when_there_is_nothing_else_to_do_and_after_a_second_at_the_latest() {
+        let probe = || Step::Share(ShareStep::Probe);
+        for (jobs, steps, up, expected) in [
+            (&[][..], vec![link()], 300, 700),
+            (&[MOUNTING], vec![link()], 300, 700),
+            (&[Job::LayGuard], vec![], 300, 700),
+            (&[Job::LayGuard], vec![], 1_000, 0),
+            (&[MOUNTING], vec![link()], 5_000, 0),
+            (&[], vec![], 300, 0),
+            (&[MOUNTING], vec![probe()], 300, 0),
+        ] {
+            let before = engine(false, jobs).before_keeping(&steps, Duration::from_millis(up));
+            assert_eq!(before, Duration::from_millis(expected), "{jobs:?} {steps:?} {up}");
+        }
+        let mut unknown = engine(false, &[]);
+        unknown.users.known = false;
+        assert!(!unknown.before_keeping(&[], Duration::ZERO).is_zero());
     }
 }

@@ -5,7 +5,8 @@ use super::model::{Counts, Health, ProblemView, ShareState};
 /// The health of the VM.
 ///
 /// * `unconfigured`: no file configures a share. A file with mistakes is a problem instead.
-/// * `settled`: the first passes are through: each user there was at the start is ready or has a problem.
+/// * `settled`: the first passes are through: each user there was at the start is ready or has a problem,
+///   and the share has answered: until then nobody knows whether it is full.
 ///
 /// A user who is not ready yet makes nothing degraded: nobody needs to do anything, and after the first passes
 /// a new user must not turn a whole VM red. One for whom it takes too long gets a problem.

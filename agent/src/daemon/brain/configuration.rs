@@ -44,7 +44,7 @@ impl Brain {
             files.values_mut().for_each(Files::doubt);
             self.engine.users.files = files;
             (self.engine.under_way, self.engine.stuck) = (under_way, stuck);
-            self.settled = false;
+            (self.served, self.through) = (None, false);
         } else {
             // Whoever asked for it wants everything tried again: a new key in the credentials file, most likely.
             (self.engine.share.next_try, self.engine.vault.next) = (Duration::ZERO, Duration::ZERO);

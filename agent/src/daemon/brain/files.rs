@@ -25,7 +25,7 @@ struct Kept {
 impl Brain {
     /// Starts the looks at users' files that are due, when everything else is settled: nobody waits for them.
     pub(super) fn tend_files(&mut self, decision: &Decision) {
-        if self.mode != Mode::Service || self.ending || !self.settled {
+        if self.mode != Mode::Service || self.ending || self.served.is_none() {
             return;
         }
         let (busy, now) = (self.idle.decision().is_some_and(|d| d.verdict == Verdict::Busy), boottime());

@@ -22,9 +22,9 @@ impl Brain {
         }
     }
 
-    /// How long everybody has been served, unless another configuration is being carried out.
+    /// How long everybody has been served.
     fn served_ago(&self) -> Option<Duration> {
-        self.served.filter(|_| self.settled).map(|at| at.elapsed())
+        self.served.map(|at| at.elapsed())
     }
 
     /// How long no look for use is begun, and nothing asked of Azure.
@@ -43,7 +43,8 @@ impl Brain {
 
     /// Looks for use of the VM as far as that never blocks, once it is time for that; whether there is news to tell.
     pub(super) fn look_for_use(&mut self, now: Duration) -> bool {
-        let may = self.mode != Mode::Service || first::may_look(self.settled, self.is_mounting(), self.began.elapsed());
+        let may = self.mode != Mode::Service
+            || first::may_look(self.served.is_some(), self.engine.is_mounting(), self.began.elapsed());
         may && self.idle.look(&self.engine, now)
     }
 

@@ -16,8 +16,9 @@ impl Brain {
     /// Starts what the pass decided, as far as there is room.
     pub(super) fn start_jobs(&mut self, decision: &Decision, facts: &Facts) {
         self.ahead.clear();
+        let coming_up = self.is_coming_up();
         for step in turn::sorted(&decision.steps) {
-            if self.can_wait(step) {
+            if coming_up && self.engine.can_wait(step) {
                 continue;
             }
             if self.engine.under_way.len().saturating_sub(self.engine.stuck.len()) >= AT_ONCE {
@@ -51,34 +52,12 @@ impl Brain {
         if !self.is_coming_up() {
             return Duration::ZERO;
         }
-        let left = !self.knows_users() || decision.steps.iter().any(|step| !self.can_wait(step));
-        turn::before_keeping(left, self.is_idle(), self.is_mounting(), self.began.elapsed())
+        self.engine.before_keeping(&decision.steps, self.began.elapsed())
     }
 
     /// Whether people may be waiting for their notebooks.
     pub(super) fn is_coming_up(&self) -> bool {
-        self.mode == Mode::Service && !self.settled && !self.before_looks().is_zero()
-    }
-
-    /// Whether it is known who is to be served, or that nobody is, or why it is not.
-    pub(super) fn knows_users(&self) -> bool {
-        let engine = &self.engine;
-        engine.users.known || engine.settings.share.is_none() || engine.users.unknown.is_some()
-    }
-
-    /// Whether nothing is under way, but what cannot be ended.
-    pub(super) fn is_idle(&self) -> bool {
-        self.engine.under_way.keys().all(|id| self.engine.stuck.contains_key(id))
-    }
-
-    /// Whether a step is put off while the agent comes up.
-    pub(super) fn can_wait(&self, step: &Step) -> bool {
-        self.is_coming_up() && turn::can_wait(step, self.engine.share.fresh || self.is_mounting())
-    }
-
-    /// Whether the share is being mounted.
-    pub(super) fn is_mounting(&self) -> bool {
-        self.engine.under_way.values().any(|job| matches!(job, Job::MountRoot { .. }))
+        self.mode == Mode::Service && self.served.is_none() && !self.before_looks().is_zero()
     }
 
     /// Starts what others wait for the longest, before there is time for a whole pass.

@@ -51,7 +51,7 @@ impl Brain {
     fn page(&self) -> Page {
         let not_ready = if self.scale_set.is_ending() {
             Some("draining")
-        } else if !self.settled && self.began.elapsed() < STARTING {
+        } else if self.served.is_none() && self.began.elapsed() < STARTING {
             Some("starting")
         } else {
             None

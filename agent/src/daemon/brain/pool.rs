@@ -34,7 +34,7 @@ impl Brain {
         let Clocks { now, wall } = self.clocks();
         let named = self.scale_set.knows_name(&self.engine.settings.scale_set) || self.began.elapsed() > NAMELESS;
         let there = self.share_state() == ShareState::Mounted && self.mode == Mode::Service;
-        let content = self.pool_content(now).filter(|_| there && named && self.settled && !self.ending);
+        let content = self.pool_content(now).filter(|_| there && named && self.served.is_some() && !self.ending);
         let Some(content) = content else {
             self.pool.due = None;
             return;

@@ -36,7 +36,7 @@ impl Brain {
             }
         }
         self.status = Some(status);
-        if !self.announced && self.settled {
+        if !self.announced && self.served.is_some() {
             self.announced = true;
             self.say(&Ask::Ready);
         }

@@ -8,9 +8,9 @@ use crate::sys::clock::boottime;
 use crate::worker::job::{Answer, Job};
 
 impl Brain {
-    /// Writes the file, if one is configured and it is time: not while the agent comes up, when there is nothing to say.
+    /// Writes the file, if one is configured and it is time: not before the first passes are through, when there is nothing to say.
     pub(super) fn tend_textfile(&mut self) {
-        if self.is_coming_up() {
+        if !self.through && !self.before_looks().is_zero() {
             return;
         }
         let path = self.engine.settings.status.textfile.clone();
