@@ -5,7 +5,7 @@ mod vm;
 use azure::Azure;
 use azure::fault::{Fault, What};
 use azure::world::{Mode, World};
-use namespaces::{SOON, Sandbox, wait_for};
+use namespaces::{SHARE, SOON, Sandbox, wait_for};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::TcpStream;
@@ -60,6 +60,17 @@ fn a_vm_protects_itself_at_boot_reads_it_back_and_reports() {
     });
     wait_protected(&agent);
     assert_eq!(writes(&azure.world()), before.0 + 1);
+}
+
+#[test]
+fn a_vm_whose_share_never_answers_is_protected_all_the_same() {
+    let Some((vm, azure)) = vm(World::new(Mode::Uniform, 1)) else { return };
+    let Some(_silent) = vm.silence(SHARE) else { return };
+    let agent = vm.agent_start();
+    // Nobody is served, and nobody will be: what comes after that must come without it.
+    wait_protected(&agent);
+    assert_eq!((sample(&azure, "IdleNodes"), sample(&azure, "BusyNodes")), (0.0, 1.0));
+    assert_eq!(told(&agent, "/health"), json!("starting"), "{}", agent.describe());
 }
 
 #[test]
