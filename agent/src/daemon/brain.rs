@@ -246,7 +246,7 @@ impl Brain {
                 self.pass();
                 rested = Instant::now() + breath.after(began, boottime());
             }
-            if self.mode == Mode::Once && (self.served.is_some() || self.began.elapsed() > ONCE_AT_LATEST) {
+            if self.mode == Mode::Once && (self.through || self.began.elapsed() > ONCE_AT_LATEST) {
                 break;
             }
         }

@@ -100,7 +100,7 @@ impl Engine {
             }
             (Job::LayGuard | Job::MountRoot { .. } | Job::UnmountRoot, Ok(_)) => {
                 self.share.succeeded();
-                self.share.fresh = matches!(job, Job::MountRoot { .. });
+                self.share.fresh = matches!(job, Job::MountRoot { .. }) && self.share.probed_at.is_none();
             }
             // One of the agent's own workers is at it: that ends before long.
             (Job::UnmountRoot, _) => self.share.next_try = now + Duration::from_secs(5),
@@ -116,6 +116,32 @@ impl Engine {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+    use crate::share::model::Probe;
+
+    /// A mount is seen as soon as it is there, and may have been asked before its maker has ended: it is not asked again just
+    /// now, and who waits for its answer would wait a whole pause.
+    #[test]
+    fn what_has_answered_is_not_fresh_whichever_helper_ends_first() {
+        const NOW: Duration = Duration::from_secs(1000);
+        let mounting = || (Job::MountRoot { address: None }, Answer::Done);
+        let probe = Probe { ms: 0.1, bytes_total: 1, bytes_free: 1, stalled: 0 };
+        let probing = || (Job::Probe, Answer::Alive(probe));
+        for (ends, fresh) in
+            [(vec![mounting()], true), (vec![mounting(), probing()], false), (vec![probing(), mounting()], false)]
+        {
+            let mut engine = Engine::new(Settings::default(), None, 0);
+            for (job, answer) in ends.clone() {
+                engine.absorb_share(&job, Ok(answer), false, NOW, 0);
+            }
+            assert_eq!(engine.share.fresh, fresh, "{ends:?}");
         }
     }
 }
