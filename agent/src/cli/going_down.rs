@@ -5,13 +5,14 @@ use crate::config::settings::Kind;
 use crate::share::abandon::silence::{Look, Silence};
 use crate::share::abandon::unmounting::Unmounting;
 use crate::share::abandon::{self, Ending, Server, stand_in};
-use crate::share::doctor::Examine;
-use crate::share::model::Attempt;
+use crate::share::doctor::examine::GREETING;
+use crate::share::doctor::{Examine, Examined};
+use crate::share::model::{Attempt, Failure};
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::{process, systemd};
 use crate::worker::job::{Answer, Job};
-use crate::worker::spawn;
+use crate::worker::spawn::Asker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc;
@@ -21,6 +22,8 @@ use std::time::Duration;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a server may take to answer. It is a question that costs it nothing.
 const ANSWER: Duration = Duration::from_secs(4);
+// Whoever asks says itself that there was no answer, with time left to start and to say so.
+const _: () = assert!(GREETING.as_millis() < ANSWER.as_millis());
 /// The user nobody looks: what a server writes is not read with root's rights.
 const NOBODY: (u32, u32) = (65534, 65534);
 
@@ -34,12 +37,13 @@ pub fn run(config: &Path) -> Result<u8, String> {
     let mut systemd = Systemd::default();
     let mut silence = BTreeMap::<Server, Silence>::new();
     let mut dead = BTreeSet::new();
+    let mut asked = Asked { asker: Asker::default(), config: &config };
     let mut ending = Ending::default();
     let mut unmounting = Unmounting::default();
     loop {
         // Whoever looked and took long to end. At the very end systemd waits 90 s for each process, also for one that has ended
         // and that its parent has not been told of.
-        spawn::reap();
+        asked.asker.reap();
         let goes_down = systemd.says();
         if goes_down == Some(false) {
             // An order to go down can be taken back, and systemd can begin anew without a boot. Nobody stands in any longer.
@@ -65,10 +69,21 @@ pub fn run(config: &Path) -> Result<u8, String> {
                 continue;
             }
             let began = boottime();
-            let Some(answered) = answers(server, kind, &config) else { continue };
+            let Some(answered) = asked.answers(server, kind) else { continue };
             let silence = silence.entry(server).or_default();
             *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
-            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(&mut ending, mounts, server, kind) {
+            if !silence.is_death(boottime()) || goes_down != Some(true) {
+                continue;
+            }
+            match asked.answers_mounts(server) {
+                Some(false) => {}
+                Some(true) => {
+                    *silence = Silence::default();
+                    continue;
+                }
+                None => continue,
+            }
+            if give_up(&mut ending, mounts, server, kind) {
                 dead.insert(server);
                 unmounting.end(server);
             }
@@ -77,20 +92,67 @@ pub fn run(config: &Path) -> Result<u8, String> {
     }
 }
 
-/// Whether such a server answers there; nothing, when it could not be asked: that says nothing of the server.
-fn answers((address, port): Server, kind: Kind, config: &Path) -> Option<bool> {
-    let job = Job::Examine { what: Examine::Greet { address, port, kind } };
-    let began = boottime();
-    let answer = spawn::ask_within(ANSWER, &job, NOBODY, config);
-    heard(&answer, boottime().saturating_sub(began))
+/// Who asks file servers.
+struct Asked<'a> {
+    asker: Asker,
+    config: &'a Path,
 }
 
-/// What it means that the helper said this after so long.
-fn heard(answer: &Result<Answer, String>, took: Duration) -> Option<bool> {
+impl Asked<'_> {
+    /// Whether such a server answers there; nothing, when it could not be asked: that says nothing of the server.
+    fn answers(&mut self, (address, port): Server, kind: Kind) -> Option<bool> {
+        let job = Job::Examine { what: Examine::Greet { address, port, kind } };
+        heard(&self.asker.ask_within(ANSWER, &job, NOBODY, self.config))
+    }
+
+    /// Whether a server answers over the connection that what is mounted of it has, which may live while no new one comes
+    /// about: where a firewall's table of connections is full, for one.
+    fn answers_mounts(&mut self, (address, port): Server) -> Option<bool> {
+        let job = Job::Examine { what: Examine::Held { address, port } };
+        if self.asker.is_at(&job) {
+            return Some(false);
+        }
+        let began = boottime();
+        let answer = self.asker.ask_within(ANSWER, &job, NOBODY, self.config);
+        held(&answer, boottime().saturating_sub(began))
+    }
+}
+
+/// What it means for the server that the helper that greets it said this. A refusal is a sign of life. What this VM is the
+/// cause of is none of death, because any of its users can bring that about: by taking all ports, all memory, all
+/// descriptors. Nor is it that the helper said nothing: what a server does ends in time (`greet`), so the helper was late.
+fn heard(answer: &Result<Answer, String>) -> Option<bool> {
+    let Ok(answer) = answer else { return None };
     match answer {
-        Ok(Answer::Examined(_)) => Some(true),
-        Ok(Answer::Failed(failure)) if failure.attempt != Attempt::Worker => Some(false),
-        // It waited for the server all that time. One that ended before, or was never started, did not.
+        Answer::Examined(_) => Some(true),
+        Answer::Failed(Failure { attempt: Attempt::Mount, errno: Some(libc::EPROTONOSUPPORT), .. }) => Some(true),
+        Answer::Failed(Failure { attempt: Attempt::Connect | Attempt::Mount, errno: Some(errno), .. }) => {
+            SILENT.contains(errno).then_some(false)
+        }
+        _ => None,
+    }
+}
+
+/// What connect(2), read(2) and write(2) say of a server that is not there or gives no answer (tcp(7), ip(7)), and of a
+/// network that is not there, over which nothing could be written either.
+const SILENT: [i32; 8] = [
+    libc::ETIMEDOUT,
+    libc::ECONNREFUSED,
+    libc::ECONNRESET,
+    libc::EPIPE,
+    libc::EHOSTUNREACH,
+    libc::EHOSTDOWN,
+    libc::ENETUNREACH,
+    libc::ENETDOWN,
+];
+
+/// What it means for the server that the helper that asks a file system of it said this after so long. One that
+/// takes all its time waits for the server: whether it does so for another reason need not be known any more, since the server
+/// was silent for long before it is asked this.
+fn held(answer: &Result<Answer, String>, took: Duration) -> Option<bool> {
+    match answer {
+        Ok(Answer::Examined(Examined::Held { ms })) => Some(ms.is_some()),
+        Ok(Answer::Failed(failure)) if failure.attempt == Attempt::Probe => Some(false),
         Err(_) if took >= ANSWER => Some(false),
         _ => None,
     }
@@ -108,7 +170,8 @@ impl Systemd {
     fn says(&mut self) -> Option<bool> {
         let asked = self.asked.take().unwrap_or_else(|| {
             let (tell, told) = mpsc::channel();
-            std::thread::spawn(move || tell.send(systemd::goes_down()));
+            // One that cannot be had gives no answer: its end of the channel is dropped with it.
+            let _ = std::thread::Builder::new().spawn(move || tell.send(systemd::goes_down()));
             told
         });
         match asked.try_recv() {
@@ -146,20 +209,70 @@ fn give_up(ending: &mut Ending, mounts: &[Mount], server: Server, kind: Kind) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::model::Failure;
 
     #[test]
-    fn a_server_that_could_not_be_asked_is_not_silent() {
+    fn only_the_servers_own_silence_is_silence() {
+        let failed =
+            |attempt, errno: i32| Ok(Answer::Failed(Failure { attempt, errno: Some(errno), details: Vec::new() }));
+        let silent = [
+            libc::ETIMEDOUT,
+            libc::ECONNREFUSED,
+            libc::ECONNRESET,
+            libc::EPIPE,
+            libc::EHOSTUNREACH,
+            libc::EHOSTDOWN,
+            libc::ENETUNREACH,
+            libc::ENETDOWN,
+        ];
+        // What this VM, or a user of it, is the cause of.
+        let own = [
+            libc::EADDRNOTAVAIL,
+            libc::EADDRINUSE,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EAGAIN,
+            libc::EPERM,
+            libc::EACCES,
+            libc::EINTR,
+            libc::EINVAL,
+        ];
+        for attempt in [Attempt::Connect, Attempt::Mount] {
+            for (errnos, expected) in [(&silent[..], Some(false)), (&own[..], None)] {
+                for errno in errnos {
+                    assert_eq!(heard(&failed(attempt, *errno)), expected, "{attempt:?} {errno}");
+                }
+            }
+        }
+        for (answer, expected) in [
+            // It refuses, or it is no file server: it is there.
+            (failed(Attempt::Mount, libc::EPROTONOSUPPORT), Some(true)),
+            (failed(Attempt::Worker, libc::ETIMEDOUT), None),
+            (Ok(Answer::Failed(Failure::said(Attempt::Worker, "x"))), None),
+            (Ok(Answer::Failed(Failure::said(Attempt::Connect, "x"))), None),
+            // Whoever asks is late, or was never started.
+            (Err("there is no answer within 4 s".to_owned()), None),
+            (Ok(Answer::Done), None),
+        ] {
+            assert_eq!(heard(&answer), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_mounted_is_silent_when_it_fails_or_is_waited_for() {
         let failed = |attempt| Ok(Answer::Failed(Failure::said(attempt, "x")));
         let error = || Err("x".to_owned());
+        let examined = |ms| Ok(Answer::Examined(Examined::Held { ms }));
         for (answer, took, expected) in [
-            (failed(Attempt::Connect), Duration::ZERO, Some(false)),
+            (examined(Some(1.0)), Duration::ZERO, Some(true)),
+            (examined(None), Duration::ZERO, Some(false)),
+            (failed(Attempt::Probe), Duration::ZERO, Some(false)),
             (failed(Attempt::Worker), Duration::ZERO, None),
             (error(), Duration::ZERO, None),
             (error(), ANSWER, Some(false)),
-            (Ok(Answer::Done), Duration::ZERO, None),
         ] {
-            assert_eq!(heard(&answer, took), expected, "{answer:?} after {took:?}");
+            assert_eq!(held(&answer, took), expected, "{answer:?} after {took:?}");
         }
     }
 }

@@ -244,6 +244,7 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::Examine { what } => match what {
             Examine::Name { .. } => Attempt::Resolve,
             Examine::Port { .. } | Examine::Stranger { .. } | Examine::Greet { .. } => Attempt::Connect,
+            Examine::Held { .. } => Attempt::Probe,
             Examine::Key => Attempt::Credentials,
             Examine::Kernel { .. } => Attempt::Worker,
             Examine::Trial { .. } => Attempt::Mount,

@@ -78,7 +78,8 @@ impl Job {
             Job::Examine { what } => match what {
                 Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } => Privilege::Nobody,
                 Examine::Stranger { .. } => Privilege::Stranger,
-                Examine::Key => Privilege::Root(CapabilitySet::empty()),
+                // The way to the guard's mounts is root's.
+                Examine::Key | Examine::Held { .. } => Privilege::Root(CapabilitySet::empty()),
                 Examine::Kernel { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),
                 Examine::Trial { .. } => {
                     let log = CapabilitySet::SYSLOG | CapabilitySet::DAC_OVERRIDE;

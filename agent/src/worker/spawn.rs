@@ -11,8 +11,6 @@ use crate::sys::process;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::process::WaitOptions;
 use std::ffi::{CStr, CString};
 use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -130,16 +128,51 @@ pub fn ask(job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> 
 /// # Errors
 /// As of [`ask`].
 pub fn ask_within(within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
-    ask_one(spawn, within, job, own, config)
+    // This process ends soon, and whoever is left behind with it.
+    ask_one(spawn, within, job, own, config, drop)
 }
 
-/// Takes those off the table of processes that were left behind, and have ended since. It is for a process that lives on, and
-/// has no other children.
-pub fn reap() {
-    while matches!(rustix::process::wait(WaitOptions::NOHANG), Ok(Some(_)) | Err(Errno::INTR)) {}
+/// Asks workers for a process that lives on, and keeps in mind who of them could not be ended.
+#[derive(Debug, Default)]
+pub struct Asker {
+    left: Vec<(Job, Started)>,
 }
 
-fn ask_one(start: Start, within: Duration, job: &Job, own: (u32, u32), config: &Path) -> Result<Answer, String> {
+impl Asker {
+    /// As of [`ask_within`].
+    ///
+    /// # Errors
+    /// As of [`ask`].
+    pub fn ask_within(
+        &mut self,
+        within: Duration,
+        job: &Job,
+        own: (u32, u32),
+        config: &Path,
+    ) -> Result<Answer, String> {
+        ask_one(spawn, within, job, own, config, |child| self.left.push((job.clone(), child)))
+    }
+
+    /// Takes those off the table of processes that were left behind, and have ended since: those, and no other child of this
+    /// process, which whoever started it waits for.
+    pub fn reap(&mut self) {
+        self.left.retain(|(_, child)| !child.has_ended());
+    }
+
+    /// Whether one that was asked this still does not end: a second one would wait as well.
+    pub fn is_at(&self, job: &Job) -> bool {
+        self.left.iter().any(|(at, _)| at == job)
+    }
+}
+
+fn ask_one(
+    start: Start,
+    within: Duration,
+    job: &Job,
+    own: (u32, u32),
+    config: &Path,
+    leave: impl FnOnce(Started),
+) -> Result<Answer, String> {
     let (out, answer) = io::pipe().map_err(|e| format!("a pipe: {e}"))?;
     let child = start(job, own, config, answer.into()).map_err(|e| format!("starting a helper: {e}"))?;
     let answer = listen(out, within);
@@ -147,7 +180,9 @@ fn ask_one(start: Start, within: Duration, job: &Job, own: (u32, u32), config: &
     // take a moment, on a busy machine a long one, and must not stay as what nobody waited for.
     child.kill();
     let _ = poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], END);
-    child.has_ended();
+    if !child.has_ended() {
+        leave(child);
+    }
     serde_json::from_slice(&answer?).map_err(|_| "the helper process gave no answer".to_owned())
 }
 
@@ -199,7 +234,7 @@ fn look_up(start: Start, config: &Path) -> Result<(u32, u32), String> {
         || format!("there is no user {USER}; the package makes it: sudo useradd --system --no-create-home {USER}");
     let job = Job::Identity { name: USER.to_owned() };
     // Nobody's numbers will do for looking up: nobody owns anything.
-    let answer = ask_one(start, job.deadline(), &job, (65534, 65534), config);
+    let answer = ask_one(start, job.deadline(), &job, (65534, 65534), config, drop);
     match answer.map_err(|why| format!("looking up {USER}: {why}"))? {
         Answer::Identity { ids: Some((uid, gid)) } if uid != 0 && gid != 0 => Ok((uid, gid)),
         Answer::Identity { .. } => Err(missing()),
@@ -231,5 +266,27 @@ mod tests {
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             assert_eq!(waitid(Id::All, flags), Err(nix::errno::Errno::ECHILD), "neither running nor waited for");
         }
+    }
+
+    #[test]
+    fn only_who_was_left_behind_is_taken_off_the_table() {
+        let sleeper = || std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let mut other = std::process::Command::new("true").spawn().unwrap();
+        // Of another, which has ended, whoever started it is still to hear.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let id = |child: &std::process::Child| Id::Pid(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()));
+        waitid(id(&other), flags).unwrap();
+        let left = sleeper();
+        let started = Started::of_child(&left);
+        let (is, is_not) = (Job::KeepSettings, Job::Probe);
+        let mut asker = Asker { left: vec![(is.clone(), started)] };
+        asker.reap();
+        assert!(asker.is_at(&is) && !asker.is_at(&is_not), "it has not ended");
+        asker.left.iter().for_each(|(_, child)| child.kill());
+        waitid(id(&left), flags).unwrap();
+        asker.reap();
+        assert!(!asker.is_at(&is));
+        assert_eq!(waitid(id(&left), flags), Err(nix::errno::Errno::ECHILD));
+        assert!(other.wait().unwrap().success());
     }
 }

@@ -30,6 +30,13 @@ impl AsFd for Started {
 }
 
 impl Started {
+    /// One that a test started in another way.
+    #[cfg(test)]
+    pub(super) fn of_child(child: &std::process::Child) -> Self {
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
+        Self { pidfd }
+    }
+
     /// Kills it. That it is gone already is no mistake.
     pub(crate) fn kill(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);

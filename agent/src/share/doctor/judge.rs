@@ -188,6 +188,10 @@ fn protocol(seen: &Seen, share: &Share) -> Step {
     const NAME: &str = "protocol";
     let greeting: &Greeting = match &seen.greeting {
         None => return after(NAME),
+        // It was reached, and does not speak: whatever came instead, silence too.
+        Some(Err(failure)) if failure.attempt == Attempt::Mount => {
+            return failed(NAME, share, &Failure { errno: Some(libc::EPROTONOSUPPORT), ..failure.clone() });
+        }
         Some(Err(failure)) => return failed(NAME, share, failure),
         Some(Ok(greeting)) => greeting,
     };

@@ -47,6 +47,13 @@ pub enum Examine {
         /// What it should be.
         kind: Kind,
     },
+    /// At what the agent has mounted of a server: whether it answers over the connection that this has.
+    Held {
+        /// Its address.
+        address: IpAddr,
+        /// Its port.
+        port: u16,
+    },
     /// At the credentials.
     Key,
     /// At what the kernel can do.
@@ -73,6 +80,11 @@ pub enum Examined {
     },
     /// What the server speaks.
     Greeting(Greeting),
+    /// What is mounted answers.
+    Held {
+        /// So long it took, in milliseconds; nothing when nothing of it is mounted that could be asked.
+        ms: Option<f64>,
+    },
     /// The credentials can be used. No part of a key.
     Key {
         /// The account's name.
