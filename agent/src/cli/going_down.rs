@@ -2,9 +2,10 @@
 //! given up, so that the programs that wait for it end: [`crate::share::abandon`]. While the server answers it only looks.
 
 use crate::config::settings::Kind;
+use crate::share::abandon::place::Places;
 use crate::share::abandon::silence::{Look, Silence};
 use crate::share::abandon::unmounting::Unmounting;
-use crate::share::abandon::{self, Ending, Server, stand_in};
+use crate::share::abandon::{self, Ending, Server};
 use crate::share::doctor::examine::GREETING;
 use crate::share::doctor::{Examine, Examined};
 use crate::share::model::{Attempt, Failure};
@@ -36,9 +37,8 @@ pub fn run(config: &Path) -> Result<u8, String> {
     process::hide().map_err(|e| e.to_string())?;
     let mut systemd = Systemd::default();
     let mut silence = BTreeMap::<Server, Silence>::new();
-    let mut dead = BTreeSet::new();
+    let mut dead = Dead::default();
     let mut asked = Asked { asker: Asker::default(), config: &config };
-    let mut ending = Ending::default();
     let mut unmounting = Unmounting::default();
     loop {
         // Whoever looked and took long to end. At the very end systemd waits 90 s for each process, also for one that has ended
@@ -57,14 +57,14 @@ pub fn run(config: &Path) -> Result<u8, String> {
         let mut servers = mounts.as_deref().map(abandon::servers);
         // What is unmounted while its server is dead is mounted no more, and holds everybody up.
         servers.iter_mut().for_each(|servers| servers.extend(unmounting.servers()));
-        if dead.is_empty() && servers.as_ref().is_some_and(BTreeMap::is_empty) {
+        if dead.servers.is_empty() && servers.as_ref().is_some_and(BTreeMap::is_empty) {
             return Ok(0);
         }
         for (server, kind) in servers.unwrap_or_default() {
             let mounts = mounts.as_deref().unwrap_or_default();
-            if dead.contains(&server) {
+            if dead.servers.contains(&server) {
                 // One that was covered, or just being made.
-                let _ = ending.tell(mounts, server);
+                let _ = dead.ending.tell(mounts, server);
                 unmounting.end(server);
                 continue;
             }
@@ -83,8 +83,8 @@ pub fn run(config: &Path) -> Result<u8, String> {
                 }
                 None => continue,
             }
-            if give_up(&mut ending, mounts, server, kind) {
-                dead.insert(server);
+            dead.give_up(mounts, server, kind);
+            if dead.servers.contains(&server) {
                 unmounting.end(server);
             }
         }
@@ -183,27 +183,44 @@ impl Systemd {
     }
 }
 
-/// Gives up what waits to be written to a server. Whether that was begun.
-fn give_up(ending: &mut Ending, mounts: &[Mount], server: Server, kind: Kind) -> bool {
-    let (address, port) = server;
-    tracing::warn!(
-        "The file server at {address} does not answer while this VM goes down. What is not written there is given up."
-    );
-    // An old kernel does not know it, and gives up without.
-    if let Err(e) = ending.tell(mounts, server) {
-        tracing::warn!("Not every file system of the share could be told that it ends: {e}");
+/// What is done to servers that are dead.
+#[derive(Default)]
+struct Dead {
+    servers: BTreeSet<Server>,
+    ending: Ending,
+    places: Places,
+    /// Why nothing could be given up, as it was said last: it is tried again with every look.
+    said: BTreeMap<Server, String>,
+}
+
+impl Dead {
+    /// Gives up what waits to be written to a server. When nobody can take its place nothing is told that it ends, which
+    /// cannot be taken back: everything waits for the server, as without this.
+    fn give_up(&mut self, mounts: &[Mount], server: Server, kind: Kind) {
+        let (address, _) = server;
+        let silent = format!("The file server at {address} does not answer while this VM goes down.");
+        // The kernel's NFS client needs nobody there.
+        let taken = if kind == Kind::Nfs { Ok(()) } else { self.places.take(server, mounts) };
+        if let Err(e) = taken {
+            let why = e.to_string();
+            if self.said.get(&server) != Some(&why) {
+                tracing::warn!(
+                    "{silent} Nothing can stand in for it, and what is not written there waits for it: {why}"
+                );
+            }
+            self.said.insert(server, why);
+            return;
+        }
+        // Before 6.15 the kernel ends the client of a whole server with one of its file systems (`shut_down` of nfs.rs).
+        let others =
+            if kind == Kind::Nfs { ", also by what else is mounted from it here on Linux 6.5 to 6.14" } else { "" };
+        tracing::warn!("{silent} What is not written there is given up{others}.");
+        self.servers.insert(server);
+        // An old kernel does not know it, and gives up without.
+        if let Err(e) = self.ending.tell(mounts, server) {
+            tracing::warn!("Not every file system of the share could be told that it ends: {e}");
+        }
     }
-    if kind == Kind::Nfs {
-        return true;
-    }
-    let begun = abandon::replace(server).and_then(|listener| {
-        let name = format!("stand-in:{port}");
-        std::thread::Builder::new().name(name).spawn(move || stand_in::stand_in(listener, address))
-    });
-    if let Err(e) = &begun {
-        tracing::warn!("Nothing can stand in for the file server, and programs that wait for it go on waiting: {e}");
-    }
-    begun.is_ok()
 }
 
 #[cfg(test)]

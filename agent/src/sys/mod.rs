@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod alarm;
+pub mod arp;
 pub mod clock;
 pub mod host;
 pub mod http;

@@ -270,13 +270,12 @@ mod tests {
 
     #[test]
     fn only_who_was_left_behind_is_taken_off_the_table() {
-        let sleeper = || std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let mut other = std::process::Command::new("true").spawn().unwrap();
         // Of another, which has ended, whoever started it is still to hear.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         let id = |child: &std::process::Child| Id::Pid(nix::unistd::Pid::from_raw(child.id().try_into().unwrap()));
         waitid(id(&other), flags).unwrap();
-        let left = sleeper();
+        let mut left = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let started = Started::of_child(&left);
         let (is, is_not) = (Job::KeepSettings, Job::Probe);
         let mut asker = Asker { left: vec![(is.clone(), started)] };
@@ -286,7 +285,7 @@ mod tests {
         waitid(id(&left), flags).unwrap();
         asker.reap();
         assert!(!asker.is_at(&is));
-        assert_eq!(waitid(id(&left), flags), Err(nix::errno::Errno::ECHILD));
+        assert_eq!(left.wait().unwrap_err().raw_os_error(), Some(libc::ECHILD));
         assert!(other.wait().unwrap().success());
     }
 }

@@ -24,6 +24,7 @@
 //! nobody uses the mounts: systemd unmounts them long before it can be known that the server is dead. Then whoever unmounts
 //! is ended: [`unmounting`].
 
+pub mod place;
 pub mod silence;
 pub mod stand_in;
 pub mod teller;
@@ -33,14 +34,14 @@ use super::nfs;
 use super::observe::{own, server};
 use crate::config::settings::Kind;
 use crate::sys::mountinfo::{self, Mount};
-use crate::sys::{address, open, sockets};
+use crate::sys::{open, sockets};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use teller::{Deed, Teller};
@@ -167,30 +168,6 @@ fn shut_down(handle: &OwnedFd) -> io::Result<()> {
     // SAFETY: the kernel reads four bytes at the address of `how`, which lives until the call returns, and writes nothing.
     let result = unsafe { libc::ioctl(directory.as_raw_fd(), SHUTDOWN, &raw const how) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Takes a dead server's place on this VM: its address, and what the kernel has open to it or is about to open, which
-/// would not notice for minutes.
-///
-/// # Errors
-/// As of the calls: somebody else may listen there.
-pub fn replace((address, port): Server) -> io::Result<TcpListener> {
-    renew(address)?;
-    let listener = TcpListener::bind((address, port))?;
-    for connection in sockets::connections()?.iter().filter(|c| is_kernels(c, (address, port))) {
-        // Gone by itself meanwhile, or the kernel cannot: then it notices later.
-        let _ = sockets::destroy(connection);
-    }
-    Ok(listener)
-}
-
-/// Keeps its address for some time more.
-///
-/// # Errors
-/// As of rtnetlink(7).
-pub fn renew(address: IpAddr) -> io::Result<()> {
-    // One that is this VM's anyway is nobody else's server, and stays.
-    if address.is_loopback() { Ok(()) } else { address::lend(address, LEASE) }
 }
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 //! connection that is only closed, or not accepted, makes the kernel's client try again; a refusal is an answer.
 
 use crate::share::greeting;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// How often the address is asked for again: well before it would go.
 const RENEW: Duration = Duration::from_secs(5);
@@ -59,28 +63,47 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()
     }
 }
 
-/// Stands in for the server at `address` until this process ends.
-///
-/// # Errors
-/// As of the calls, before the first connection.
-pub fn stand_in(listener: TcpListener, address: IpAddr) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
+/// Who answers in a server's place, with all that it takes.
+#[derive(Debug)]
+pub struct StandIn {
+    runtime: Runtime,
+    listener: tokio::net::TcpListener,
+}
+
+impl StandIn {
+    /// Everything that can fail.
+    ///
+    /// # Errors
+    /// As of the calls.
+    pub fn new(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let entered = runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let mut renew = tokio::time::interval(RENEW);
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    // Whoever goes away, or says what is no request, is not missed.
-                    Ok((stream, _)) => drop(tokio::spawn(async { drop(serve(stream).await) })),
-                    Err(_) => tokio::time::sleep(PAUSE).await,
-                },
-                // The next time, if it fails once.
-                _ = renew.tick() => drop(super::renew(address)),
+        drop(entered);
+        Ok(Self { runtime, listener })
+    }
+
+    /// Stands in for the server at `address`, which is this VM's by now or in a moment, until the other end of `stop` is
+    /// gone.
+    pub fn serve(self, address: IpAddr, mut stop: oneshot::Receiver<Infallible>) {
+        let Self { runtime, listener } = self;
+        runtime.block_on(async {
+            let mut renew = tokio::time::interval_at(Instant::now() + RENEW, RENEW);
+            loop {
+                tokio::select! {
+                    _ = &mut stop => return,
+                    accepted = listener.accept() => match accepted {
+                        // Whoever goes away, or says what is no request, is not missed.
+                        Ok((stream, _)) => drop(tokio::spawn(async { drop(serve(stream).await) })),
+                        Err(_) => tokio::time::sleep(PAUSE).await,
+                    },
+                    // The next time, if it fails once.
+                    _ = renew.tick() => drop(super::place::renew(address)),
+                }
             }
-        }
-    })
+        });
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +136,9 @@ mod tests {
     fn whoever_asks_is_refused_again_and_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || stand_in(listener, address.ip()));
+        let (stop, stopped) = oneshot::channel();
+        let stand_in = StandIn::new(listener).unwrap();
+        let thread = std::thread::spawn(move || stand_in.serve(address.ip(), stopped));
         let mut other = TcpStream::connect(address).unwrap();
         other.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
@@ -126,5 +151,8 @@ mod tests {
             assert!(read_smb(&answer).unwrap_err().contains("0xc0000022"), "{answer:?}");
         }
         assert_eq!(other.read(&mut [0; 1]).unwrap_or(0), 0, "who does not speak SMB is shown out");
+        drop(stop);
+        thread.join().unwrap();
+        assert!(TcpStream::connect(address).is_err(), "nobody is there any more");
     }
 }
