@@ -1,5 +1,6 @@
 //! What the package's unit runs while the VM goes down: as soon as the file server is dead, what cannot be written there is
-//! given up, so that the programs that wait for it end: [`crate::share::abandon`]. While the server answers it only looks.
+//! given up, so that the programs that wait for it end: [`crate::share::abandon`]. While the server answers, or while nobody knows
+//! whether it does, it only looks.
 
 use crate::config::settings::Kind;
 use crate::share::abandon::place::Places;

@@ -47,7 +47,9 @@ fn read_ahead(device: &str) -> Option<PathBuf> {
 }
 
 /// Tells a file system that it ends: what waits for its server fails, and what comes after that fails at once
-/// (`shutdown_store` of fs/nfs/sysfs.c, since Linux 6.5). It cannot be taken back. Whether it knows: an older kernel has nothing
+/// (`shutdown_store` of fs/nfs/sysfs.c, since Linux 6.5). Before 6.15 ("NFS: Shut down the nfs_client only after all the superblocks")
+/// the client that all file systems of that server share ends with the first, also for those that are not the agent's. It cannot be
+/// taken back. Whether it knows: an older kernel has nothing
 /// to be told.
 ///
 /// `_handle` keeps it in use: a kernel may look at what it is just freeing, when it is told that of one that is being unmounted.

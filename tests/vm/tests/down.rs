@@ -111,6 +111,8 @@ fn is_held_up_by_no_dead_server(suite: Suite, scenario: &str) {
         guest.power_on();
         let told = guest.sh("journalctl --boot -1 --no-pager --unit dsvm-agent-going-down");
         println!("{told}");
+        assert_eq!(told.matches("is given up").count(), 1, "it is said, and once: {told}");
+        assert!(!told.contains("Nothing can stand in"), "{told}");
         assert!(dead < 30.0 + 2.0 * well, "{dead:.1} s instead of {well:.1} s");
         let kernel = guest.sh("journalctl --boot --dmesg --no-pager");
         assert!(!kernel.contains("recovery complete"), "its own disk was left as it was: {kernel}");

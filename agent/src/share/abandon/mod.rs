@@ -14,6 +14,7 @@
 //! So both: the file system is told that it ends, and something on this VM itself accepts that connection in the
 //! server's place, at its address, and refuses ([`stand_in`]). Then the kernel gives up within seconds, every program gets its
 //! error and ends, and the shutdown goes on as any other. Without the former Linux 6.12 asks the stand-in for ever.
+//! The latter comes first, because it may not be possible ([`place`]), and the former cannot be taken back.
 //!
 //! The kernel's NFS client needs no stand-in: umount2(2) with `MNT_FORCE` fails what waits for an answer, as often as it is
 //! called. What it does not reach is the end of the client itself: whoever unmounts the last of a server's file systems waits
