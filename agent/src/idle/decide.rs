@@ -233,7 +233,7 @@ pub fn called(source: Source) -> &'static str {
         Source::Typing => "terminals",
         Source::Remote => "SSH connections",
         Source::Cpu => "CPU time",
-        Source::Io => "disk traffic",
+        Source::Io => "reading and writing",
         Source::Network => "network traffic",
         Source::Gpu | Source::GpuMemory => "the GPU",
         Source::Kernel | Source::Kernels | Source::Notebook => "Jupyter",

@@ -118,17 +118,20 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
         line(Source::Container, Rule::Average(tuning.cpu_cores), "cores", Sample, "CPU time of a container"),
         line(
             Source::Io,
-            Rule::AMinute(0.6 * MIB),
+            // More than a shell moves that starts a short program every second, which loads its libraries by reading them;
+            // less than a copy of small files that waits for its server at each.
+            Rule::AMinute(3.0 * MIB),
             "bytes/min",
-            Sample,
-            "bytes that a user's processes moved to and from disks",
+            Window,
+            "bytes that a user's processes, those of ended children included, read and wrote: files on disks and on the share, \
+             pipes; of editors' servers and monitors nothing",
         ),
         line(
             Source::Network,
             Rule::AMinute(0.6 * MIB),
             "bytes/min",
             Window,
-            "bytes that a user's processes moved to and from other machines",
+            "bytes that a user's processes or a container moved to and from other machines",
         ),
         line(
             Source::Program,
