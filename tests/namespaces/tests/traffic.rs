@@ -6,6 +6,15 @@ use serde_json::Value;
 const SHORT: &str = "[idle]\nafter = \"60s\"\nannounce = \"1s\"\nboot_grace = \"0s\"\n\
                      [idle.tuning]\nsample = \"1s\"\nwindow = \"4s\"\ncpu_cores = 8\n";
 
+/// A VM with two users. An address of its own that is none of the loopback's stands for another machine.
+fn machine() -> Option<Sandbox> {
+    let vm = Sandbox::new("vm1")?;
+    ["ada", "grace"].iter().for_each(|name| vm.user(name));
+    vm.configure(SHORT);
+    vm.sh("ip link set lo up && ip address add 10.9.0.1/32 dev lo").ok();
+    Some(vm)
+}
+
 /// The evidence of a kind, if any is busy.
 fn busy(vm: &Sandbox, name: &str) -> Option<Value> {
     let view: Value = serde_json::from_str(&vm.sh("dsvm-agent idle --json").out).unwrap_or_default();
@@ -15,11 +24,7 @@ fn busy(vm: &Sandbox, name: &str) -> Option<Value> {
 
 #[test]
 fn what_programs_move_and_wait_for_elsewhere_is_use_and_what_stays_here_is_not() {
-    let Some(vm) = Sandbox::new("vm1") else { return };
-    ["ada", "grace"].iter().for_each(|name| vm.user(name));
-    vm.configure(SHORT);
-    // An address that is none of the loopback's stands for another machine.
-    vm.sh("ip link set lo up && ip address add 10.9.0.1/32 dev lo").ok();
+    let Some(vm) = machine() else { return };
     let agent = vm.agent_start();
     agent.wait_ready();
     let server = "import socket,sys,threading\n\
@@ -67,10 +72,7 @@ fn reads_and_writes(vm: &Sandbox, whose: &str, what: &str) {
 
 #[test]
 fn copies_are_use_whoever_makes_them_and_however_little_they_compute() {
-    let Some(vm) = Sandbox::new("vm1") else { return };
-    ["ada", "grace"].iter().for_each(|name| vm.user(name));
-    vm.configure(SHORT);
-    vm.sh("ip link set lo up && ip address add 10.9.0.1/32 dev lo").ok();
+    let Some(vm) = machine() else { return };
     let agent = vm.agent_start();
     agent.wait_ready();
     // Nothing for as long as many windows: neither a shell that starts a program every second nor the agent's own helpers,
