@@ -3,7 +3,7 @@
 pub mod first;
 
 use super::limits::{self, Every, Limit, Rule};
-use super::memory::{self, Memory, Row};
+use super::memory::{self, Memory, Row, keeps};
 use super::model::{Decision, Evidence, Leave, Refused, Risk, Source, State, Verdict};
 use crate::config::settings::Idle;
 use crate::problem::Problem;
@@ -52,7 +52,7 @@ pub fn decide(memory: &Memory, idle: &Idle, now: f64, names: Names<'_>) -> Decis
         Verdict::Quiet
     };
     let since = memory.verdict.filter(|(old, _)| *old == verdict).map_or(now, |(_, since)| since);
-    let last_busy = memory.rows.iter().filter(|r| !memory::is_level(r.source)).filter_map(|r| r.last_busy);
+    let last_busy = memory.rows.iter().filter(|r| memory::is_use(r.source)).filter_map(|r| r.last_busy);
     let mut decision = Decision {
         verdict,
         since,
@@ -94,10 +94,6 @@ pub fn is_fresh(memory: &Memory, asked: f64) -> bool {
     !memory.looks.is_empty() && memory.looks.values().all(|look| look.at >= asked)
 }
 
-fn keeps(source: Source) -> bool {
-    matches!(source, Source::Keep | Source::Inhibitor)
-}
-
 /// How long a user must be quiet: longer when their processes hold much memory.
 fn needed(memory: &Memory, idle: &Idle, who: Option<u32>) -> f64 {
     let holds = |r: &Row| matches!(r.source, Source::Memory | Source::GpuMemory) && r.busy && r.who == who;
@@ -112,7 +108,7 @@ fn longest(memory: &Memory, idle: &Idle) -> f64 {
 
 /// When everybody will have been quiet for long enough, if nothing happens.
 fn quiet_at(memory: &Memory, idle: &Idle) -> f64 {
-    let used = |r: &Row| if memory::is_level(r.source) || keeps(r.source) { None } else { r.last_busy };
+    let used = |r: &Row| r.last_busy.filter(|_| memory::is_use(r.source));
     let of = |r: &Row| {
         let since = used(r).unwrap_or(memory.floor).max(memory.floor);
         memory.quiet_at(since, needed(memory, idle, r.who))

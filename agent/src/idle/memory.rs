@@ -392,6 +392,16 @@ pub fn is_level(source: Source) -> bool {
     matches!(source, Source::Memory | Source::GpuMemory | Source::Kernels | Source::Stopped | Source::Due)
 }
 
+/// Whether this source says that the VM is kept, used or not.
+pub fn keeps(source: Source) -> bool {
+    matches!(source, Source::Keep | Source::Inhibitor)
+}
+
+/// Whether this source says, when it is busy, that somebody uses the VM.
+pub fn is_use(source: Source) -> bool {
+    !is_level(source) && !keeps(source)
+}
+
 fn holds(rule: Rule, value: f64) -> bool {
     match rule {
         Rule::AtLeast(least) | Rule::Stretches(least) => value >= least,

@@ -190,7 +190,9 @@ fn a_keep_holds_until_its_end_and_is_announced_before() {
     vm.seen.insert(Source::Keep, Seen::Levels(vec![keep]));
     let kept = vm.pass(18_000.0);
     assert_eq!((kept.verdict, kept.idle_at, kept.leave), (Verdict::Kept, Some(20_000.0), Leave::No));
-    assert!(matches!(vm.pass(1500.0).leave, Leave::Announced { .. }));
+    let announced = vm.pass(1500.0);
+    assert!(matches!(announced.leave, Leave::Announced { .. }));
+    assert_eq!(announced.last_busy, None, "whoever keeps it need not be there");
     vm.seen.insert(Source::Keep, Seen::Absent);
     assert_eq!(vm.pass(600.0).verdict, Verdict::Idle);
 }
