@@ -298,9 +298,13 @@ impl Memory {
             hidden |= row.hid(None, at, window);
         }
         for (who, level) in highest {
+            let value = match limit.rule {
+                Rule::Below(_) => level.value.min(self.unused(limit.source, who, at)),
+                _ => level.value,
+            };
             let row = self.row(limit.source, who, at);
-            row.set(holds(limit.rule, level.value), at);
-            (row.observed, row.until) = (Some(level.value), level.until);
+            row.set(holds(limit.rule, value), at);
+            (row.observed, row.until) = (Some(value), level.until);
             let why = level.unknown.then(|| level.what.as_deref().unwrap_or("it gives no answer"));
             hidden |= row.hid(why, at, window);
             if !level.unknown {
@@ -310,6 +314,14 @@ impl Memory {
         if hidden {
             self.floor = self.floor.max(at);
         }
+    }
+
+    /// For how long nothing is known of a user's use but what `source` says of it. Before the floor nothing is known, so that
+    /// there may have been some. What is forgotten was before it, and what nobody counts as use is none: so a source whose
+    /// own use comes from here ends.
+    fn unused(&self, source: Source, who: Option<u32>, at: f64) -> f64 {
+        let others = self.rows.iter().filter(|r| r.who == who && r.source != source && is_use(r.source));
+        self.quiet(others.filter_map(|r| r.last_busy).fold(self.floor, f64::max), at)
     }
 
     /// The row of a source and user, made if it is not there.
