@@ -70,7 +70,7 @@ impl Observer {
             (Source::Cpu, cpu),
             (Source::Container, container),
             (Source::Io, io),
-            (Source::Maintenance, maintenance::look(&self.roots)),
+            (Source::Maintenance, maintenance::look(&self.roots, people.is_human)),
         ])
     }
 
