@@ -4,9 +4,16 @@ pub mod first;
 
 use super::limits::{self, Every, Limit, Rule};
 use super::memory::{self, Memory, Row, keeps};
-use super::model::{Decision, Evidence, Leave, Refused, Risk, Source, State, Verdict};
+use super::model::{Decision, Evidence, GPU_TELLS_NOTHING, Leave, Refused, Risk, Source, State, Verdict};
 use crate::config::settings::Idle;
 use crate::problem::Problem;
+
+/// What to do about most of what cannot be read.
+const REBOOT: &str = "When status shows nobody, reboot: sudo systemctl reboot";
+/// What to do about a GPU that shows the agent nothing: who may see everybody's programs in MIG mode is said by a device that
+/// NVIDIA's tool makes (MIG User Guide, "Device Nodes and Capabilities").
+const OF_PARTS: &str = "A reboot does not do it. In MIG mode, after each boot: sudo nvidia-modprobe -f \
+                        /proc/driver/nvidia/capabilities/mig/monitor";
 
 /// Who a user id is, for people.
 pub type Names<'a> = &'a dyn Fn(u32) -> Option<String>;
@@ -266,11 +273,8 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
             // Others keep it: what is not read does, when they are gone.
             format!("Would count as in use, if nobody used it: for {long} {unknown}.")
         };
-        out.push(Problem::new(
-            "idle.cannot-tell",
-            summary,
-            "It costs money until this is mended. When status shows nobody, reboot: sudo systemctl reboot",
-        ));
+        let remedy = if why == GPU_TELLS_NOTHING { OF_PARTS } else { REBOOT };
+        out.push(Problem::new("idle.cannot-tell", summary, format!("It costs money until this is mended. {remedy}")));
     }
     let lonely = memory.lonely_since.filter(|since| now - since >= limits::LONG_BUSY);
     // A keep has an end, and is company. An inhibitor ends when its program does, and may have been forgotten.

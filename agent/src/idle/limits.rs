@@ -115,7 +115,14 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
             "CPU time of a user's processes, short-lived children included; of editors' servers and monitors only what \
              exceeds a quarter of a core",
         ),
-        line(Source::Gpu, Rule::AtLeast(1.0), "%", Window, "computing on a GPU, in any of the driver's samples"),
+        line(
+            Source::Gpu,
+            Rule::AtLeast(1.0),
+            "%",
+            Window,
+            "computing on a GPU, in any of the driver's samples; a program that holds memory on one that does not tell who \
+             computes, as in MIG mode",
+        ),
         line(Source::Container, Rule::Average(tuning.cpu_cores), "cores", Sample, "CPU time of a container"),
         line(
             Source::Io,

@@ -283,7 +283,7 @@ impl Memory {
             let better = |old: &&Level| match limit.rule {
                 Rule::Below(_) => level.value < old.value,
                 Rule::Keeps => later(level.until, old.until),
-                _ => level.value > old.value || (level.unknown && level.value >= old.value),
+                _ => level.value > old.value || ((level.unknown || level.unmeasured) && level.value >= old.value),
             };
             if highest.get(&level.who).is_none_or(better) {
                 highest.insert(level.who, level);
@@ -303,8 +303,8 @@ impl Memory {
                 _ => level.value,
             };
             let row = self.row(limit.source, who, at);
-            row.set(holds(limit.rule, value), at);
-            (row.observed, row.until) = (Some(value), level.until);
+            row.set(level.unmeasured || holds(limit.rule, value), at);
+            (row.observed, row.until) = (Some(value).filter(|_| !level.unmeasured), level.until);
             let why = level.unknown.then(|| level.what.as_deref().unwrap_or("it gives no answer"));
             hidden |= row.hid(why, at, window);
             if !level.unknown {
@@ -348,7 +348,9 @@ impl Memory {
         let company = |r: &Row| {
             r.busy
                 && (r.source.is_presence()
-                    || matches!(r.source, Source::Gpu | Source::Keep)
+                    || r.source == Source::Keep
+                    // On a GPU that does not tell who computes, something may have been forgotten.
+                    || (r.source == Source::Gpu && r.observed.is_some())
                     || (matches!(r.source, Source::Cpu | Source::Container)
                         && r.observed.is_some_and(|o| o >= limits::LOW_CORES)))
         };
