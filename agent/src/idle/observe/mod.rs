@@ -71,7 +71,7 @@ impl Observer {
             (Source::Typing, typing::look(&self.roots.dev, people.is_human)),
             (Source::Cpu, cpu),
             (Source::Container, container),
-            (Source::Maintenance, maintenance::look(&self.roots)),
+            (Source::Maintenance, maintenance::look(&self.roots, people.is_human)),
         ])
     }
 
