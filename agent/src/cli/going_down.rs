@@ -5,8 +5,7 @@ use crate::config::settings::Kind;
 use crate::share::abandon::silence::{Look, Silence};
 use crate::share::abandon::unmounting::Unmounting;
 use crate::share::abandon::{self, Ending, Server, stand_in};
-use crate::share::doctor::Examine;
-use crate::share::model::Attempt;
+use crate::share::doctor::{Examine, sign};
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::{process, systemd};
@@ -19,12 +18,14 @@ use std::time::Duration;
 
 /// The pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a server may take to answer. It is a question that costs it nothing.
-const ANSWER: Duration = Duration::from_secs(4);
+/// How long a helper may take that asks a server: longer than it waits for the server itself, so that one that says nothing
+/// in that time was held up by this machine.
+const ANSWER: Duration = Duration::from_secs(sign::BUDGET.as_secs() + 2);
 /// The user nobody looks: what a server writes is not read with root's rights.
 const NOBODY: (u32, u32) = (65534, 65534);
 
-/// Watches until nothing of the share is mounted any more, nor being unmounted. Returns the exit code.
+/// Watches until nothing of the share is mounted any more, nor being unmounted; where a server is dead, until it is ended. Returns
+/// the exit code.
 ///
 /// # Errors
 /// In words: the machine does not go down, or not any more, so that nothing may be given up.
@@ -36,6 +37,7 @@ pub fn run(config: &Path) -> Result<u8, String> {
     let mut dead = BTreeSet::new();
     let mut ending = Ending::default();
     let mut unmounting = Unmounting::default();
+    let mut complaint = String::new();
     loop {
         // Whoever looked and took long to end. At the very end systemd waits 90 s for each process, also for one that has ended
         // and that its parent has not been told of.
@@ -68,9 +70,19 @@ pub fn run(config: &Path) -> Result<u8, String> {
             let Some(answered) = answers(server, kind, &config) else { continue };
             let silence = silence.entry(server).or_default();
             *silence = silence.after(Look { began, answered, moved: abandon::moved(server) });
-            if silence.is_death(boottime()) && goes_down == Some(true) && give_up(&mut ending, mounts, server, kind) {
-                dead.insert(server);
-                unmounting.end(server);
+            if silence.is_death(boottime()) && goes_down == Some(true) {
+                match give_up(&mut ending, mounts, server, kind) {
+                    Ok(()) => {
+                        dead.insert(server);
+                        unmounting.end(server);
+                    }
+                    // Tried again, and said once.
+                    Err(why) if why == complaint => {}
+                    Err(why) => {
+                        tracing::warn!("{why}");
+                        complaint = why;
+                    }
+                }
             }
         }
         std::thread::sleep(LOOK_AGAIN);
@@ -79,19 +91,16 @@ pub fn run(config: &Path) -> Result<u8, String> {
 
 /// Whether such a server answers there; nothing, when it could not be asked: that says nothing of the server.
 fn answers((address, port): Server, kind: Kind, config: &Path) -> Option<bool> {
-    let job = Job::Examine { what: Examine::Greet { address, port, kind } };
-    let began = boottime();
-    let answer = spawn::ask_within(ANSWER, &job, NOBODY, config);
-    heard(&answer, boottime().saturating_sub(began))
+    let job = Job::Examine { what: Examine::Sign { address, port, kind } };
+    heard(&spawn::ask_within(ANSWER, &job, NOBODY, config))
 }
 
-/// What it means that the helper said this after so long.
-fn heard(answer: &Result<Answer, String>, took: Duration) -> Option<bool> {
+/// What it means that the helper said this. What users do to this VM is never taken for a server's death: that nothing
+/// was heard of a helper, or that it had no port, descriptor or memory to ask with.
+fn heard(answer: &Result<Answer, String>) -> Option<bool> {
     match answer {
         Ok(Answer::Examined(_)) => Some(true),
-        Ok(Answer::Failed(failure)) if failure.attempt != Attempt::Worker => Some(false),
-        // It waited for the server all that time. One that ended before, or was never started, did not.
-        Err(_) if took >= ANSWER => Some(false),
+        Ok(Answer::Failed(failure)) if failure.errno.is_some_and(sign::is_silence) => Some(false),
         _ => None,
     }
 }
@@ -108,7 +117,8 @@ impl Systemd {
     fn says(&mut self) -> Option<bool> {
         let asked = self.asked.take().unwrap_or_else(|| {
             let (tell, told) = mpsc::channel();
-            std::thread::spawn(move || tell.send(systemd::goes_down()));
+            // Where no thread can be had, nothing is said.
+            let _ = std::thread::Builder::new().spawn(move || tell.send(systemd::goes_down()));
             told
         });
         match asked.try_recv() {
@@ -120,9 +130,22 @@ impl Systemd {
     }
 }
 
-/// Gives up what waits to be written to a server. Whether that was begun.
-fn give_up(ending: &mut Ending, mounts: &[Mount], server: Server, kind: Kind) -> bool {
+/// Gives up what waits to be written to a server. Nothing is, before it is certain that somebody can stand in for it: one
+/// without the other would lose what is not written, and hold up the VM all the same.
+///
+/// # Errors
+/// In words, why nobody can stand in. Nothing was given up.
+fn give_up(ending: &mut Ending, mounts: &[Mount], server: Server, kind: Kind) -> Result<(), String> {
     let (address, port) = server;
+    if kind == Kind::Smb {
+        let begun = abandon::replace(mounts, server).and_then(|listener| {
+            let name = format!("stand-in:{port}");
+            std::thread::Builder::new().name(name).spawn(move || stand_in::stand_in(listener, address))
+        });
+        begun.map_err(|e| {
+            format!("Nothing can stand in for the file server at {address}, so that programs wait for it: {e}")
+        })?;
+    }
     tracing::warn!(
         "The file server at {address} does not answer while this VM goes down. What is not written there is given up."
     );
@@ -130,36 +153,32 @@ fn give_up(ending: &mut Ending, mounts: &[Mount], server: Server, kind: Kind) ->
     if let Err(e) = ending.tell(mounts, server) {
         tracing::warn!("Not every file system of the share could be told that it ends: {e}");
     }
-    if kind == Kind::Nfs {
-        return true;
-    }
-    let begun = abandon::replace(server).and_then(|listener| {
-        let name = format!("stand-in:{port}");
-        std::thread::Builder::new().name(name).spawn(move || stand_in::stand_in(listener, address))
-    });
-    if let Err(e) = &begun {
-        tracing::warn!("Nothing can stand in for the file server, and programs that wait for it go on waiting: {e}");
-    }
-    begun.is_ok()
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::model::Failure;
+    use crate::share::doctor::Examined;
+    use crate::share::model::{Attempt, Failure};
 
     #[test]
-    fn a_server_that_could_not_be_asked_is_not_silent() {
-        let failed = |attempt| Ok(Answer::Failed(Failure::said(attempt, "x")));
-        let error = || Err("x".to_owned());
-        for (answer, took, expected) in [
-            (failed(Attempt::Connect), Duration::ZERO, Some(false)),
-            (failed(Attempt::Worker), Duration::ZERO, None),
-            (error(), Duration::ZERO, None),
-            (error(), ANSWER, Some(false)),
-            (Ok(Answer::Done), Duration::ZERO, None),
+    fn only_a_servers_own_silence_is_silence() {
+        let failed = |attempt, errno| Ok(Answer::Failed(Failure { errno, ..Failure::said(attempt, "x") }));
+        for (answer, expected) in [
+            (Ok(Answer::Examined(Examined::Open { ms: 1.0 })), Some(true)),
+            (failed(Attempt::Connect, Some(libc::ETIMEDOUT)), Some(false)),
+            (failed(Attempt::Connect, Some(libc::ECONNREFUSED)), Some(false)),
+            // A user has every port, or all descriptors.
+            (failed(Attempt::Connect, Some(libc::EADDRNOTAVAIL)), None),
+            (failed(Attempt::Connect, Some(libc::EMFILE)), None),
+            (failed(Attempt::Connect, None), None),
+            (failed(Attempt::Worker, None), None),
+            // Nothing was heard of the helper, which had no time of the processor.
+            (Err("x".to_owned()), None),
+            (Ok(Answer::Done), None),
         ] {
-            assert_eq!(heard(&answer, took), expected, "{answer:?} after {took:?}");
+            assert_eq!(heard(&answer), expected, "{answer:?}");
         }
     }
 }

@@ -243,7 +243,9 @@ fn attempt_of(job: &Job) -> Attempt {
         Job::FetchKeys => Attempt::Vault,
         Job::Examine { what } => match what {
             Examine::Name { .. } => Attempt::Resolve,
-            Examine::Port { .. } | Examine::Stranger { .. } | Examine::Greet { .. } => Attempt::Connect,
+            Examine::Port { .. } | Examine::Stranger { .. } | Examine::Greet { .. } | Examine::Sign { .. } => {
+                Attempt::Connect
+            }
             Examine::Key => Attempt::Credentials,
             Examine::Kernel { .. } => Attempt::Worker,
             Examine::Trial { .. } => Attempt::Mount,

@@ -76,7 +76,9 @@ impl Job {
                 Privilege::Root(CapabilitySet::SYS_ADMIN | change)
             }
             Job::Examine { what } => match what {
-                Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } => Privilege::Nobody,
+                Examine::Name { .. } | Examine::Port { .. } | Examine::Greet { .. } | Examine::Sign { .. } => {
+                    Privilege::Nobody
+                }
                 Examine::Stranger { .. } => Privilege::Stranger,
                 Examine::Key => Privilege::Root(CapabilitySet::empty()),
                 Examine::Kernel { .. } => Privilege::Root(CapabilitySet::SYS_ADMIN),

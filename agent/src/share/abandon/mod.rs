@@ -40,7 +40,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use teller::{Deed, Teller};
@@ -170,18 +170,51 @@ fn shut_down(handle: &OwnedFd) -> io::Result<()> {
 }
 
 /// Takes a dead server's place on this VM: its address, and what the kernel has open to it or is about to open, which
-/// would not notice for minutes.
+/// would not notice for minutes. Nothing is changed before it is certain that this can be done.
 ///
 /// # Errors
-/// As of the calls: somebody else may listen there.
-pub fn replace((address, port): Server) -> io::Result<TcpListener> {
+/// As of the calls: somebody else may listen there. Something else at that address is in use.
+pub fn replace(mounts: &[Mount], server: Server) -> io::Result<TcpListener> {
+    let connections = sockets::connections()?;
+    if let Some(other) = others(mounts, &connections, server) {
+        return Err(io::Error::other(format!("{other} is at the same address, and would be cut off")));
+    }
+    let (address, port) = server;
+    let listener = listen(address, port)?;
     renew(address)?;
-    let listener = TcpListener::bind((address, port))?;
-    for connection in sockets::connections()?.iter().filter(|c| is_kernels(c, (address, port))) {
+    for connection in connections.iter().filter(|c| is_kernels(c, server)) {
         // Gone by itself meanwhile, or the kernel cannot: then it notices later.
         let _ = sockets::destroy(connection);
     }
     Ok(listener)
+}
+
+/// What else the system uses at a server's address. Lent to this VM, every port of it is this VM's, and whoever listens there
+/// (which any user may, from 1024 on) would be spoken to in the server's place: by the kernel, for another mount.
+fn others(mounts: &[Mount], connections: &[sockets::Connection], (address, port): Server) -> Option<String> {
+    let mount = mounts.iter().find(|m| server(m).is_some_and(|(a, p)| a == address && p != port));
+    let connection = || {
+        let all = connections.iter().filter(|c| c.uid == 0 && c.remote == address && c.port != port);
+        all.map(|c| format!("what the system has open to port {}", c.port)).next()
+    };
+    mount.map(|m| format!("what is mounted on {}", m.target.display())).or_else(connection)
+}
+
+/// Waits for connections to an address that this machine need not have yet (ip(7), `IP_FREEBIND`; ipv6(7)). An IPv6 address
+/// that was given to it a moment ago could not be bound otherwise.
+fn listen(address: IpAddr, port: u16) -> io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv4() {
+        sockopt::set_ip_freebind(&socket, true)?;
+    } else {
+        sockopt::set_ipv6_freebind(&socket, true)?;
+    }
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddr::new(address, port))?;
+    listen(&socket, 128)?;
+    Ok(socket.into())
 }
 
 /// Keeps its address for some time more.
@@ -208,6 +241,50 @@ mod tests {
         let expected = [("10.0.0.4", 445, Kind::Smb), ("10.0.0.5", 4450, Kind::Smb), ("10.0.0.6", 2049, Kind::Nfs)];
         let expected = expected.map(|(address, port, kind)| ((address.parse().unwrap(), port), kind));
         assert_eq!(servers(&mounts).into_iter().collect::<Vec<((IpAddr, u16), Kind)>>(), expected);
+    }
+
+    #[test]
+    fn an_address_at_which_anything_else_is_used_is_not_taken() {
+        let line = |id: u32, target: &str, kind: &str, options: &str| {
+            format!("{id} 1 0:{id} / {target} rw - {kind} h:/s rw,{options}\n")
+        };
+        let root = line(7, "/run/dsvm-agent/share/root", "cifs", "addr=10.0.0.4");
+        let alice = line(8, "/data/notebooks/alice", "cifs", "addr=10.0.0.4");
+        let nfs = line(9, "/mnt/nas", "nfs4", "addr=10.0.0.4");
+        let elsewhere = line(10, "/mnt/x", "nfs4", "addr=10.0.0.5");
+        let odd = line(11, "/mnt/y", "cifs", "addr=10.0.0.4,port=4450");
+        let connection = |port: u16, uid: u32| {
+            let mut connection = sockets::Connection::for_tests(1, 0, "10.0.0.4".parse().unwrap(), uid);
+            connection.port = port;
+            connection
+        };
+        for (lines, connections, what) in [
+            (vec![&root, &alice, &elsewhere], vec![connection(445, 0)], None),
+            (vec![&root, &nfs], vec![], Some("/mnt/nas")),
+            (vec![&root, &odd], vec![], Some("/mnt/y")),
+            (vec![&root], vec![connection(2049, 0)], Some("port 2049")),
+            // A user's own, which ends as all of theirs does.
+            (vec![&root], vec![connection(443, 1001)], None),
+        ] {
+            let text: String = lines.into_iter().map(String::as_str).collect();
+            let mounts = mountinfo::parse(text.as_bytes()).unwrap();
+            let found = others(&mounts, &connections, ("10.0.0.4".parse().unwrap(), 445));
+            assert_eq!(found.is_some(), what.is_some(), "{found:?}");
+            assert!(found.is_none_or(|found| found.contains(what.unwrap())));
+        }
+    }
+
+    #[test]
+    fn an_address_that_nobody_has_is_waited_at_unless_somebody_listens_there() {
+        let any = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let taken = any.local_addr().unwrap().port();
+        let address: IpAddr = "192.0.2.7".parse().unwrap();
+        assert_eq!(listen(address, taken).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(any);
+        assert_eq!(listen(address, taken).unwrap().local_addr().unwrap().ip(), address);
+        if let Ok(listener) = listen("2001:db8::7".parse().unwrap(), taken) {
+            assert!(listener.local_addr().unwrap().is_ipv6());
+        }
     }
 
     #[test]

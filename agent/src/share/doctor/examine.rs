@@ -1,6 +1,6 @@
 //! What the doctor looks at, one thing in one worker each. Nothing here changes anything that stays.
 
-use super::{Examine, Examined, Kernel, Trial};
+use super::{Examine, Examined, Kernel, Trial, sign};
 use crate::config::settings::{Kind, Share, Source};
 use crate::share::act::{self, clone_source, network};
 use crate::share::credentials;
@@ -31,6 +31,7 @@ pub fn examine(what: &Examine, share: Option<&Share>, parent: &str) -> Result<Ex
             Examined::Open { ms: connect(*address, *port)?.1 }
         }
         Examine::Greet { address, port, kind } => Examined::Greeting(greet(*address, *port, *kind)?),
+        Examine::Sign { address, port, kind } => Examined::Open { ms: sign::sign(*address, *port, *kind)? },
         Examine::Key => key(share()?)?,
         Examine::Kernel { kind } => Examined::Kernel(kernel(*kind)),
         Examine::Trial { address } => Examined::Trial(trial(share()?, *address, parent)?),
@@ -93,7 +94,7 @@ pub fn is_wanted(greeting: &Result<Greeting, Failure>) -> bool {
 }
 
 /// Any bytes will do: nothing is protected by them here.
-fn salt() -> [u8; 32] {
+pub(super) fn salt() -> [u8; 32] {
     let mut out = [0u8; 32];
     out.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&crate::sys::random::seed().to_ne_bytes()));
     out

@@ -4,6 +4,7 @@
 pub mod examine;
 mod judge;
 pub mod metadata;
+pub mod sign;
 
 pub use judge::judge;
 
@@ -40,6 +41,15 @@ pub enum Examine {
     },
     /// At what the server speaks.
     Greet {
+        /// Its address.
+        address: IpAddr,
+        /// Its port.
+        port: u16,
+        /// What it should be.
+        kind: Kind,
+    },
+    /// At whether anybody answers where the server should be, whatever they say.
+    Sign {
         /// Its address.
         address: IpAddr,
         /// Its port.

@@ -78,6 +78,12 @@ fn container(stage: &Stage) {
     lasts(stage, &scene, &format!("systemctl stop docker-{id}.scope"));
 }
 
+/// Somebody elsewhere from whom there is much to fetch.
+fn serves(stage: &Stage) {
+    stage.begin_for_good("pages", &format!("exec {ACT} serve"));
+    stage.patiently("ss --tcp --listening --numeric | grep --quiet :7000");
+}
+
 /// A container in a network of its own, that moves much and computes next to nothing.
 fn bridged(stage: &Stage) {
     let id = "fedcba9876543210".repeat(4);
@@ -86,7 +92,7 @@ fn bridged(stage: &Stage) {
          ip address add 10.77.0.1/24 dev outside && ip -n box address add 10.77.0.2/24 dev eth0 && \
          ip -n box link set eth0 up",
     );
-    stage.begin_for_good("pages", &format!("exec {ACT} serve"));
+    serves(stage);
     let scene = stage.record("bridged", None, "network");
     let scope = format!("systemd-run --quiet --scope --slice=system.slice --unit=docker-{id}.scope");
     stage.begin_for_good("engine", &format!("exec {scope} ip netns exec box {ACT} fetch 10.77.0.1"));
@@ -96,7 +102,7 @@ fn bridged(stage: &Stage) {
 
 /// As root, in somebody's session that they have left.
 fn errand(stage: &Stage) {
-    stage.begin_for_good("pages", &format!("exec {ACT} serve"));
+    serves(stage);
     let scene = stage.begin("errand", "network");
     stage.guest.put("errand ALL=(root) NOPASSWD: ALL\n", "/etc/sudoers.d/errand", 0o440);
     let fetch = format!("sudo {ACT} fetch {}", stage.guest.address());
