@@ -248,6 +248,8 @@ fn before_a_restart_people_are_told_everything_is_written_and_nobody_is_kept_out
     wait_for("new ones are connected", SOON, || vm.is_mounted("notebooks/grace"));
 }
 
+        // Where checkpoints lie that nobody copies: a VM that moves loses it, one that restarts does not.
+        assert_eq!(ada.screen().contains("temporary disk (usually /mnt) is lost"), kind == "Redeploy");
 /// What the agent keeps of what it has written for the event that it prepares for.
 fn flushed(vm: &Sandbox) -> String {
     let kept = vm.sh("cat /run/dsvm-agent/status/drain.json").out;

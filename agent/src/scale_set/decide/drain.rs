@@ -228,7 +228,7 @@ impl Memory {
     }
 
     fn restart(&mut self, event: &Event, facts: &Facts, steps: &mut Vec<Step>) {
-        self.tell(Notice::Restart, steps);
+        self.tell(if event.kind == EventKind::Redeploy { Notice::Move } else { Notice::Restart }, steps);
         let left = self.left(event, facts.wall);
         if left <= RESTART.0 {
             self.flush(facts, Duration::ZERO, RESTART.1, left, steps);

@@ -208,11 +208,12 @@ fn a_spot_vm_copies_writes_and_goes() {
 
 #[test]
 fn a_restart_is_told_and_written_and_neither_refused_nor_approved() {
-    for kind in [EventKind::Reboot, EventKind::Redeploy] {
+    for (kind, notice) in [(EventKind::Reboot, Notice::Restart), (EventKind::Redeploy, Notice::Move)] {
         let mut vm = Vm::new(vec![event(kind, S(600))], &["ada"]);
         vm.facts.used = true;
         vm.until(599);
-        assert_eq!(vm.at(|s| *s == Step::Tell(Notice::Restart)), [0]);
+        let told = vm.log.iter().filter(|(_, step)| matches!(step, Step::Tell(_))).cloned().collect::<Vec<_>>();
+        assert_eq!(told, [(0, Step::Tell(notice))]);
         assert_eq!(vm.flushed(), [540, 555, 570, 585]);
         assert!(vm.at(|s| matches!(s, Step::Refuse | Step::Approve { .. } | Step::Rescue { .. })).is_empty());
     }
