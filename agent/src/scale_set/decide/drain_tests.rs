@@ -1,6 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
+#[path = "drain/turn_tests.rs"]
+mod turns;
+
 const S: fn(u64) -> Duration = Duration::from_secs;
 const START: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -390,12 +393,12 @@ proptest! {
     #[test]
     fn it_is_never_given_up_too_soon_and_never_too_late(
         notice in 60..900_u64,
-        users in 0..4_usize,
+        users in 0..7_usize,
         weather in proptest::collection::vec((any::<bool>(), 0..4_u8, any::<bool>()), 900),
         vanishes in proptest::option::of(1..900_u64),
         restart in proptest::option::of(1..900_u64),
     ) {
-        let names = ["ada", "bob", "carol", "dan"];
+        let names = ["ada", "bob", "carol", "dan", "eve", "fay"];
         let mut vm = Vm::new(vec![event(EventKind::Terminate, S(notice))], names.get(..users).unwrap_or_default());
         let mut open: Vec<Step> = Vec::new();
         for (second, (used, fate, hangs)) in weather.into_iter().take(usize::try_from(notice).unwrap_or(0)).enumerate() {
