@@ -119,7 +119,7 @@ pub fn sample() -> Turn {
         let mut seen = observer.often(&people, 100.0);
         seen.extend(observer.seldom(&people));
         let readable = |seen: &Seen| !matches!(seen, Seen::Unreadable(_));
-        assert!(seen.len() == 7 && seen.values().all(readable));
+        assert!(seen.len() == 6 && seen.values().all(readable));
         black_box(seen);
         // It stays for the next turn.
         let _ = &place;
