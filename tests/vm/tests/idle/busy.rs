@@ -89,13 +89,13 @@ fn bridged(stage: &Stage) {
     let id = "fedcba9876543210".repeat(4);
     stage.guest.sh(
         "ip netns add box && ip link add outside type veth peer name eth0 netns box && ip link set outside up && \
-         ip address add 10.77.0.1/24 dev outside && ip -n box address add 10.77.0.2/24 dev eth0 && \
+         ip address add 10.78.0.1/24 dev outside && ip -n box address add 10.78.0.2/24 dev eth0 && \
          ip -n box link set eth0 up",
     );
     serves(stage);
     let scene = stage.record("bridged", None, "network");
     let scope = format!("systemd-run --quiet --scope --slice=system.slice --unit=docker-{id}.scope");
-    stage.begin_for_good("engine", &format!("exec {scope} ip netns exec box {ACT} fetch 10.77.0.1"));
+    stage.begin_for_good("engine", &format!("exec {scope} ip netns exec box {ACT} fetch 10.78.0.1"));
     stage.wait_named(&scene, "docker container fedcba987654", SOON);
     lasts(stage, &scene, &format!("systemctl stop docker-{id}.scope; systemctl stop pages"));
 }
