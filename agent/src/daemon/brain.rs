@@ -27,7 +27,7 @@ use crate::worker::client::{Client, Event};
 use crate::worker::job::Job;
 use crate::worker::launcher::RUN;
 use crate::workspace::observe;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -132,8 +132,8 @@ struct Brain {
     drain: crate::scale_set::decide::drain::Memory,
     /// What of it was kept last.
     drain_kept: Vec<u8>,
-    /// Copies of users' files under way.
-    rescues: BTreeSet<u64>,
+    /// Whose files are being copied, by job.
+    rescues: BTreeMap<u64, String>,
 }
 
 mod configuration;
@@ -195,7 +195,7 @@ impl Brain {
             telling: None,
             drain,
             drain_kept: Vec::new(),
-            rescues: BTreeSet::new(),
+            rescues: BTreeMap::new(),
         }
     }
 

@@ -166,8 +166,15 @@ fn scale_set(before: Option<&ScaleSetView>, after: &ScaleSetView) -> Vec<Line> {
     let is_known =
         |event: &EventView| known.iter().any(|k| (&k.kind, &k.not_before) == (&event.kind, &event.not_before));
     let mut out: Vec<Line> = after.events.iter().filter(|event| !is_known(event)).map(announced).collect();
+    let was = before.is_some_and(|set| set.by_hand);
     match (before.and_then(|set| set.protected), after.protected) {
-        (None | Some(false), Some(true)) => {
+        (_, Some(true)) if after.by_hand && !was => {
+            let text = "This VM is protected from scale-in by hand: that is left as it is until somebody takes it off.";
+            out.push(Line::new(PROTECTED, false, text.to_owned()));
+        }
+        (Some(true), Some(true)) if was == after.by_hand => {}
+        (_, Some(true)) if after.by_hand => {}
+        (_, Some(true)) => {
             out.push(Line::new(PROTECTED, false, "This VM is protected from scale-in.".to_owned()));
         }
         (Some(true), Some(false)) => {

@@ -30,6 +30,11 @@ pub fn event(notice: Notice, event: Option<&Event>, wall: SystemTime) -> String 
         ),
         Notice::Reminder => format!("This VM is deleted {when}. Save now."),
         Notice::Restart => format!("This VM restarts {when}. Save now; log in again afterwards."),
+        // Azure's Linux agent mounts that disk at /mnt unless it is told otherwise, and not every size of VM has one.
+        Notice::Move => format!(
+            "This VM moves to another machine {when}: what is on its temporary disk (usually /mnt) is lost.\n\
+             Copy that now. Save now; log in again afterwards."
+        ),
         Notice::CalledOff => "The deletion of this VM was called off: it stays.".to_owned(),
     }
 }
@@ -124,6 +129,29 @@ mod tests {
             "Rescued: 3 files, in ~/notebooks/remote/rescued/2026-03-04-dsvmpool_3\n\
              Not copied, too big most likely; copy yourself: ~/data/x\\u{1b}[2J.parquet (9 GiB) and 1 more"
         );
+    }
+
+    #[test]
+    fn people_are_told_what_a_restart_takes_and_what_it_leaves() {
+        use crate::scale_set::model::EventKind;
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_633_160);
+        let not_before = Some(wall + Duration::from_secs(14 * 60 + 40));
+        let at = |kind| Event { id: "e".into(), kind, not_before, started: false, alone: true };
+        for (notice, kind, text) in [
+            (
+                Notice::Restart,
+                EventKind::Reboot,
+                "This VM restarts at 14:20 UTC (in 14 min). Save now; log in again afterwards.",
+            ),
+            (
+                Notice::Move,
+                EventKind::Redeploy,
+                "This VM moves to another machine at 14:20 UTC (in 14 min): what is on its temporary disk (usually /mnt) is \
+                 lost.\nCopy that now. Save now; log in again afterwards.",
+            ),
+        ] {
+            assert_eq!(event(notice, Some(&at(kind)), wall), text);
+        }
     }
 
     #[test]

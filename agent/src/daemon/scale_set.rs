@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::scale_set::act::{Ask, Told};
 use crate::scale_set::decide::protection::Step;
 use crate::scale_set::decide::{events, metric, place, protection};
-use crate::scale_set::model::{Event, Failure, Instance, Node, Place, Protection, Service, Use};
+use crate::scale_set::model::{Event, Failure, Instance, Node, Place, Protection, Reading, Service, Use};
 use crate::share::model::Failure as WorkerFailure;
 use crate::status::model::{EventView, Node as NodeView, ScaleSetView};
 use crate::sys::clock::rfc3339;
@@ -82,6 +82,10 @@ impl ScaleSet {
                     self.protection.started(wanted);
                     wants.asks.push(Ask::Protect { node: node.clone(), instance: instance.clone(), wanted, force });
                 }
+                Some(Step::Look) => {
+                    self.protection.looking();
+                    wants.asks.push(Ask::Look { node: node.clone(), instance: instance.clone() });
+                }
                 None => {}
             }
         }
@@ -148,14 +152,10 @@ impl ScaleSet {
                     self.say_place();
                 }
             }
-            Ask::Protect { .. } => {
+            Ask::Protect { .. } | Ask::Look { .. } => {
                 let seen = result.and_then(|t| if let Told::Protection(seen) = t { Ok(seen) } else { Err(odd()) });
-                if let Ok(seen) = seen {
-                    tracing::info!(
-                        scale_in = seen.scale_in,
-                        actions = seen.actions,
-                        "protection of this VM, read back"
-                    );
+                if let Ok(Reading { now, .. }) = seen {
+                    tracing::info!(scale_in = now.scale_in, actions = now.actions, "protection of this VM, read back");
                 }
                 self.protection.take(seen, now, chance);
             }
@@ -260,6 +260,7 @@ impl ScaleSet {
             on_azure: place.map(|p| p.node().is_some()),
             member: place.map(|_| member),
             protected: known.filter(|_| member).map(|p| p.scale_in),
+            by_hand: member && Protection::of(settings.protect).is_some() && self.protection.is_by_hand(),
             free: member.then(|| self.values.and_then(|v| v.idle)).flatten(),
             free_since: self
                 .protection
@@ -343,6 +344,30 @@ mod tests {
     }
 
     #[test]
+    fn who_protects_a_vm_that_was_given_free_is_left_alone_and_that_is_told() {
+        let (mut set, settings) = (ScaleSet::default(), Settings::default());
+        let due = |now| Facts { used: Use::Due { epoch: 1 }, ..facts(now) };
+        let read = |now| Ok(Told::Protection(Reading { found: Some(now), now }));
+        set.decide(&settings, facts(1));
+        answer(&mut set, &Ask::Place, Ok(Told::Place(member())), 1);
+        let asks = set.decide(&settings, facts(1)).asks;
+        answer(&mut set, &asks[0], read(Protection { scale_in: true, actions: true }), 2);
+        assert_eq!(set.decide(&settings, due(3)).commit, Some(1));
+        set.committed(1);
+        let asks = set.decide(&settings, due(4)).asks;
+        assert!(matches!(asks[0], Ask::Protect { wanted: Protection::NONE, .. }), "{asks:?}");
+        answer(&mut set, &asks[0], read(Protection::NONE), 5);
+        assert!(set.view(&settings, due(6)).is_some_and(|view| view.protected == Some(false) && !view.by_hand));
+        let asks = set.decide(&settings, due(700)).asks;
+        let look = asks.iter().find(|ask| matches!(ask, Ask::Look { .. })).unwrap();
+        answer(&mut set, look, read(Protection { scale_in: true, actions: false }), 701);
+        let asks = set.decide(&settings, due(720)).asks;
+        assert!(!asks.iter().any(|ask| matches!(ask, Ask::Protect { .. } | Ask::Look { .. })), "{asks:?}");
+        let view = set.view(&settings, due(720)).unwrap();
+        assert_eq!((view.protected, view.by_hand, view.free, view.free_since), (Some(true), true, Some(false), None));
+    }
+
+    #[test]
     fn a_member_protects_first_and_reports_every_minute() {
         let (mut set, settings) = (ScaleSet::default(), Settings::default());
         set.decide(&settings, facts(1));
@@ -350,7 +375,7 @@ mod tests {
         let asks = set.decide(&settings, facts(1)).asks;
         assert!(matches!(asks[..], [Ask::Protect { .. }, Ask::Publish { .. }, Ask::Events { .. }]), "{asks:?}");
         let full = Protection { scale_in: true, actions: true };
-        answer(&mut set, &asks[0], Ok(Told::Protection(full)), 2);
+        answer(&mut set, &asks[0], Ok(Told::Protection(Reading { found: None, now: full })), 2);
         answer(&mut set, &asks[1], Ok(Told::Published), 2);
         assert!(set.decide(&settings, facts(3)).asks.is_empty());
         let next = set.next_look(Duration::from_secs(3)).as_secs();

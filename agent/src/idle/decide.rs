@@ -3,10 +3,17 @@
 pub mod first;
 
 use super::limits::{self, Every, Limit, Rule};
-use super::memory::{self, Memory, Row};
-use super::model::{Decision, Evidence, Leave, Refused, Risk, Source, State, Verdict};
+use super::memory::{self, Memory, Row, keeps};
+use super::model::{Decision, Evidence, GPU_TELLS_NOTHING, Leave, Refused, Risk, Source, State, Verdict};
 use crate::config::settings::Idle;
 use crate::problem::Problem;
+
+/// What to do about most of what cannot be read.
+const REBOOT: &str = "When status shows nobody, reboot: sudo systemctl reboot";
+/// What to do about a GPU that shows the agent nothing: who may see everybody's programs in MIG mode is said by a device that
+/// NVIDIA's tool makes (MIG User Guide, "Device Nodes and Capabilities").
+const OF_PARTS: &str = "A reboot does not do it. In MIG mode, after each boot: sudo nvidia-modprobe -f \
+                        /proc/driver/nvidia/capabilities/mig/monitor";
 
 /// Who a user id is, for people.
 pub type Names<'a> = &'a dyn Fn(u32) -> Option<String>;
@@ -52,7 +59,7 @@ pub fn decide(memory: &Memory, idle: &Idle, now: f64, names: Names<'_>) -> Decis
         Verdict::Quiet
     };
     let since = memory.verdict.filter(|(old, _)| *old == verdict).map_or(now, |(_, since)| since);
-    let last_busy = memory.rows.iter().filter(|r| !memory::is_level(r.source)).filter_map(|r| r.last_busy);
+    let last_busy = memory.rows.iter().filter(|r| memory::is_use(r.source)).filter_map(|r| r.last_busy);
     let mut decision = Decision {
         verdict,
         since,
@@ -94,10 +101,6 @@ pub fn is_fresh(memory: &Memory, asked: f64) -> bool {
     !memory.looks.is_empty() && memory.looks.values().all(|look| look.at >= asked)
 }
 
-fn keeps(source: Source) -> bool {
-    matches!(source, Source::Keep | Source::Inhibitor)
-}
-
 /// How long a user must be quiet: longer when their processes hold much memory.
 fn needed(memory: &Memory, idle: &Idle, who: Option<u32>) -> f64 {
     let holds = |r: &Row| matches!(r.source, Source::Memory | Source::GpuMemory) && r.busy && r.who == who;
@@ -112,7 +115,7 @@ fn longest(memory: &Memory, idle: &Idle) -> f64 {
 
 /// When everybody will have been quiet for long enough, if nothing happens.
 fn quiet_at(memory: &Memory, idle: &Idle) -> f64 {
-    let used = |r: &Row| if memory::is_level(r.source) || keeps(r.source) { None } else { r.last_busy };
+    let used = |r: &Row| r.last_busy.filter(|_| memory::is_use(r.source));
     let of = |r: &Row| {
         let since = used(r).unwrap_or(memory.floor).max(memory.floor);
         memory.quiet_at(since, needed(memory, idle, r.who))
@@ -233,7 +236,7 @@ pub fn called(source: Source) -> &'static str {
         Source::Typing => "terminals",
         Source::Remote => "SSH connections",
         Source::Cpu => "CPU time",
-        Source::Io => "disk traffic",
+        Source::Io => "reading and writing",
         Source::Network => "network traffic",
         Source::Gpu | Source::GpuMemory => "the GPU",
         Source::Kernel | Source::Kernels | Source::Notebook => "Jupyter",
@@ -270,11 +273,8 @@ fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) ->
             // Others keep it: what is not read does, when they are gone.
             format!("Would count as in use, if nobody used it: for {long} {unknown}.")
         };
-        out.push(Problem::new(
-            "idle.cannot-tell",
-            summary,
-            "It costs money until this is mended. When status shows nobody, reboot: sudo systemctl reboot",
-        ));
+        let remedy = if why == GPU_TELLS_NOTHING { OF_PARTS } else { REBOOT };
+        out.push(Problem::new("idle.cannot-tell", summary, format!("It costs money until this is mended. {remedy}")));
     }
     let lonely = memory.lonely_since.filter(|since| now - since >= limits::LONG_BUSY);
     // A keep has an end, and is company. An inhibitor ends when its program does, and may have been forgotten.

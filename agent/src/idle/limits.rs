@@ -14,7 +14,8 @@ pub const LONG_BUSY: f64 = 24.0 * 3600.0;
 pub const LOW_CORES: f64 = 0.5;
 /// It could not be told for so long: somebody should look, in seconds.
 pub const LONG_UNKNOWN: f64 = 2.0 * 3600.0;
-/// A program that waits for another machine counts for so long after its terminal or itself began, in seconds.
+/// A program that waits for another machine counts for so long after it began or its user was last there or at work,
+/// whichever is later, in seconds.
 pub const PROGRAM: f64 = 12.0 * 3600.0;
 /// An SSH connection younger than that proves nothing, in seconds: a health probe, a refused log-in.
 pub const YOUNG_CONNECTION: f64 = 60.0;
@@ -36,7 +37,7 @@ pub enum Rule {
     Moved,
     /// A level is this high or higher.
     AtLeast(f64),
-    /// A level is lower than this.
+    /// A level is lower than this, or its user's last use by another source is less than this ago.
     Below(f64),
     /// It is there: the VM is kept.
     Keeps,
@@ -114,28 +115,39 @@ pub fn table(tuning: &Tuning) -> Vec<Limit> {
             "CPU time of a user's processes, short-lived children included; of editors' servers and monitors only what \
              exceeds a quarter of a core",
         ),
-        line(Source::Gpu, Rule::AtLeast(1.0), "%", Window, "computing on a GPU, in any of the driver's samples"),
+        line(
+            Source::Gpu,
+            Rule::AtLeast(1.0),
+            "%",
+            Window,
+            "computing on a GPU, in any of the driver's samples; a program that holds memory on one that does not tell who \
+             computes, as in MIG mode",
+        ),
         line(Source::Container, Rule::Average(tuning.cpu_cores), "cores", Sample, "CPU time of a container"),
         line(
             Source::Io,
-            Rule::AMinute(0.6 * MIB),
+            // More than a shell moves that starts a short program every second, which loads its libraries by reading them;
+            // less than a copy of small files that waits for its server at each.
+            Rule::AMinute(3.0 * MIB),
             "bytes/min",
-            Sample,
-            "bytes that a user's processes moved to and from disks",
+            Window,
+            "bytes that a user's processes, those of ended children included, read and wrote: files on disks and on the share, \
+             pipes; of editors' servers and monitors nothing",
         ),
         line(
             Source::Network,
             Rule::AMinute(0.6 * MIB),
             "bytes/min",
             Window,
-            "bytes that a user's processes moved to and from other machines",
+            "bytes that a user's processes or a container moved to and from other machines",
         ),
         line(
             Source::Program,
             Rule::Below(PROGRAM),
             "s",
             Window,
-            "a foreground program or kernel, no shell, that is connected to another machine: for 12 hours",
+            "a foreground program or kernel, no shell, that is connected to another machine; counted from its start or from \
+             its user's last other use, whichever is later",
         ),
         line(
             Source::Maintenance,

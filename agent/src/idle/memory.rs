@@ -283,7 +283,7 @@ impl Memory {
             let better = |old: &&Level| match limit.rule {
                 Rule::Below(_) => level.value < old.value,
                 Rule::Keeps => later(level.until, old.until),
-                _ => level.value > old.value || (level.unknown && level.value >= old.value),
+                _ => level.value > old.value || ((level.unknown || level.unmeasured) && level.value >= old.value),
             };
             if highest.get(&level.who).is_none_or(better) {
                 highest.insert(level.who, level);
@@ -298,9 +298,13 @@ impl Memory {
             hidden |= row.hid(None, at, window);
         }
         for (who, level) in highest {
+            let value = match limit.rule {
+                Rule::Below(_) => level.value.min(self.unused(limit.source, who, at)),
+                _ => level.value,
+            };
             let row = self.row(limit.source, who, at);
-            row.set(holds(limit.rule, level.value), at);
-            (row.observed, row.until) = (Some(level.value), level.until);
+            row.set(level.unmeasured || holds(limit.rule, value), at);
+            (row.observed, row.until) = (Some(value).filter(|_| !level.unmeasured), level.until);
             let why = level.unknown.then(|| level.what.as_deref().unwrap_or("it gives no answer"));
             hidden |= row.hid(why, at, window);
             if !level.unknown {
@@ -310,6 +314,14 @@ impl Memory {
         if hidden {
             self.floor = self.floor.max(at);
         }
+    }
+
+    /// For how long nothing is known of a user's use but what `source` says of it. Before the floor nothing is known, so that
+    /// there may have been some. What is forgotten was before it, and what nobody counts as use is none: so a source whose
+    /// own use comes from here ends.
+    fn unused(&self, source: Source, who: Option<u32>, at: f64) -> f64 {
+        let others = self.rows.iter().filter(|r| r.who == who && r.source != source && is_use(r.source));
+        self.quiet(others.filter_map(|r| r.last_busy).fold(self.floor, f64::max), at)
     }
 
     /// The row of a source and user, made if it is not there.
@@ -336,7 +348,9 @@ impl Memory {
         let company = |r: &Row| {
             r.busy
                 && (r.source.is_presence()
-                    || matches!(r.source, Source::Gpu | Source::Keep)
+                    || r.source == Source::Keep
+                    // On a GPU that does not tell who computes, something may have been forgotten.
+                    || (r.source == Source::Gpu && r.observed.is_some())
                     || (matches!(r.source, Source::Cpu | Source::Container)
                         && r.observed.is_some_and(|o| o >= limits::LOW_CORES)))
         };
@@ -390,6 +404,16 @@ pub fn blind(tuning: &Tuning) -> f64 {
 /// Whether a level of this source says something else than that the VM is used.
 pub fn is_level(source: Source) -> bool {
     matches!(source, Source::Memory | Source::GpuMemory | Source::Kernels | Source::Stopped | Source::Due)
+}
+
+/// Whether this source says that the VM is kept, used or not.
+pub fn keeps(source: Source) -> bool {
+    matches!(source, Source::Keep | Source::Inhibitor)
+}
+
+/// Whether this source says, when it is busy, that somebody uses the VM.
+pub fn is_use(source: Source) -> bool {
+    !is_level(source) && !keeps(source)
 }
 
 fn holds(rule: Rule, value: f64) -> bool {

@@ -180,7 +180,13 @@ pub struct Level {
     /// for quiet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+    /// It is there, and nothing can tell how much it does: it may do something, and counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmeasured: bool,
 }
+
+/// Why a GPU cannot be read whose driver shows the agent neither computing nor programs, as may be in MIG mode.
+pub const GPU_TELLS_NOTHING: &str = "it tells neither how much it computes nor which programs are on it";
 
 /// One look at the VM.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

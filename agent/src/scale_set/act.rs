@@ -1,7 +1,7 @@
 //! What the agent asks of Azure, each in a worker without privileges: a token is fetched, used and forgotten there, and
 //! never reaches another process.
 
-use super::model::{Event, Failure, Instance, Node, Place, Protection, Service, Values};
+use super::model::{Event, Failure, Instance, Node, Place, Protection, Reading, Service, Values};
 use super::observe;
 use crate::config::settings::ScaleSet;
 use crate::sys::http::{self, Method, Request, Response, SYSTEM_ROOTS, Url, encode};
@@ -46,6 +46,13 @@ pub enum Ask {
         /// Write it even if it is so already.
         force: bool,
     },
+    /// Read its protection, and change nothing.
+    Look {
+        /// The VM.
+        node: Node,
+        /// What it is in its set.
+        instance: Instance,
+    },
     /// Tell Azure Monitor.
     Publish {
         /// The VM.
@@ -76,8 +83,8 @@ pub enum Ask {
 pub enum Told {
     /// This VM.
     Place(Place),
-    /// Its protection as it was read back.
-    Protection(Protection),
+    /// Its protection.
+    Protection(Reading),
     /// It arrived.
     Published,
     /// The number of the list, and this VM's events.
@@ -91,7 +98,7 @@ impl Ask {
     pub fn deadline(&self) -> Duration {
         match self {
             Ask::Place | Ask::Approve { .. } => Duration::from_secs(15),
-            Ask::Protect { .. } => CHANGE + Duration::from_secs(20),
+            Ask::Protect { .. } | Ask::Look { .. } => CHANGE + Duration::from_secs(20),
             Ask::Publish { .. } => Duration::from_secs(40),
             Ask::Events { known: None, .. } => FIRST_NEWS + Duration::from_secs(10),
             Ask::Events { .. } => NEWS + Duration::from_secs(25),
@@ -102,7 +109,7 @@ impl Ask {
     pub fn name(&self) -> &'static str {
         match self {
             Ask::Place => "place",
-            Ask::Protect { .. } => "protection",
+            Ask::Protect { .. } | Ask::Look { .. } => "protection",
             Ask::Publish { .. } => "metrics",
             Ask::Events { .. } => "events",
             Ask::Approve { .. } => "approval",
@@ -118,7 +125,7 @@ impl Ask {
     pub fn service(&self) -> Service {
         match self {
             Ask::Place => Service::Metadata,
-            Ask::Protect { .. } => Service::ResourceManager,
+            Ask::Protect { .. } | Ask::Look { .. } => Service::ResourceManager,
             Ask::Publish { .. } => Service::Monitor,
             Ask::Events { .. } | Ask::Approve { .. } => Service::Events,
         }
@@ -135,6 +142,7 @@ pub fn perform(ask: &Ask, settings: &ScaleSet) -> Result<Told, Failure> {
         Ask::Protect { node, instance, wanted, force } => {
             protect(settings, node, instance, *wanted, *force).map(Told::Protection)
         }
+        Ask::Look { node, instance } => look(settings, node, instance).map(Told::Protection),
         Ask::Publish { node, instance, values, at } => {
             publish(settings, node, instance, *values, *at).map(|()| Told::Published)
         }
@@ -174,36 +182,74 @@ pub fn token(settings: &ScaleSet, audience: &str) -> Result<Zeroizing<String>, F
     read.map(|t| Zeroizing::new(t.access_token.to_owned())).map_err(|_| garbled(Service::Identity, "it sends no token"))
 }
 
+/// Where this VM's protection is read and changed, with a token for it.
+struct Door {
+    base: Url,
+    url: Url,
+    token: Zeroizing<String>,
+}
+
+impl Door {
+    fn open(settings: &ScaleSet, node: &Node, instance: &Instance) -> Result<Self, Failure> {
+        let service = Service::ResourceManager;
+        let cloud = node.cloud.resource_manager();
+        let base = settings.resource_manager.clone().map_or_else(|| Url::parse(cloud), Ok);
+        let base = base.map_err(|e| garbled(service, &format!("{cloud} {e}")))?;
+        let token = token(settings, &format!("{cloud}/"))?;
+        let path = format!("{}/virtualMachines/{}?api-version={COMPUTE}", instance.set_id, encode(&instance.id));
+        Ok(Self { url: at(&base, service, &path)?, base, token })
+    }
+
+    fn get(&self, url: &Url) -> Result<Response, Failure> {
+        let request = Request::new(Method::Get, url.clone()).bearer(&self.token).within(Duration::from_secs(15));
+        answered(Service::ResourceManager, http::send(&request, Path::new(SYSTEM_ROOTS)), false)
+    }
+
+    /// The VM's protection, and whether a change of the VM is under way.
+    fn read(&self) -> Result<(Protection, bool), Failure> {
+        observe::protection(&self.get(&self.url)?.body).map_err(|why| garbled(Service::ResourceManager, &why))
+    }
+
+    /// The VM's protection once no change of the VM is under way any more.
+    fn read_settled(&self, until: Instant) -> Result<Protection, Failure> {
+        loop {
+            let (now, changing) = self.read()?;
+            if !changing {
+                return Ok(now);
+            }
+            pause(Service::ResourceManager, None, until)?;
+        }
+    }
+}
+
+fn look(settings: &ScaleSet, node: &Node, instance: &Instance) -> Result<Reading, Failure> {
+    let now = Door::open(settings, node, instance)?.read_settled(Instant::now() + CHANGE)?;
+    Ok(Reading { found: Some(now), now })
+}
+
 fn protect(
     settings: &ScaleSet,
     node: &Node,
     instance: &Instance,
     wanted: Protection,
     force: bool,
-) -> Result<Protection, Failure> {
+) -> Result<Reading, Failure> {
     let service = Service::ResourceManager;
     let until = Instant::now() + CHANGE;
-    let cloud = node.cloud.resource_manager();
-    let base = settings.resource_manager.clone().map_or_else(|| Url::parse(cloud), Ok);
-    let base = base.map_err(|e| garbled(service, &format!("{cloud} {e}")))?;
-    let token = token(settings, &format!("{cloud}/"))?;
-    let path = format!("{}/virtualMachines/{}?api-version={COMPUTE}", instance.set_id, encode(&instance.id));
-    let url = at(&base, service, &path)?;
-    let look = |url: &Url| {
-        let request = Request::new(Method::Get, url.clone()).bearer(&token).within(Duration::from_secs(15));
-        answered(service, http::send(&request, Path::new(SYSTEM_ROOTS)), false)
-    };
-    let read = || observe::protection(&look(&url)?.body).map_err(|why| garbled(service, &why));
+    let door = Door::open(settings, node, instance)?;
+    let mut found = None;
     if !force {
-        let (now, changing) = read()?;
-        if now == wanted && !changing {
-            return Ok(now);
+        let (now, changing) = door.read()?;
+        // What a change that is under way will leave is not what was found.
+        found = (!changing).then_some(now);
+        if found == Some(wanted) {
+            return Ok(Reading { found, now });
         }
     }
     // Only what shall change: with the whole description come rights to everything that is linked in it.
     let policy = json!({"protectFromScaleIn": wanted.scale_in, "protectFromScaleSetActions": wanted.actions});
     let body = json!({"location": node.location, "properties": {"protectionPolicy": policy}});
-    let request = Request::new(Method::Put, url.clone()).bearer(&token).json(body.to_string().into_bytes());
+    let request = Request::new(Method::Put, door.url.clone()).bearer(&door.token).json(body.to_string().into_bytes());
     let request = request.within(Duration::from_secs(20));
     let answer = loop {
         match answered(service, http::send(&request, Path::new(SYSTEM_ROOTS)), true) {
@@ -216,20 +262,15 @@ fn protect(
     };
     // From here on something may have changed, whatever happens.
     let doubtful = |failure: Failure| Failure { doubtful: true, ..failure };
-    if let Some(operation) = operation(&answer, &base) {
-        match finish(&operation, &look, answer.header("Retry-After"), until) {
+    if let Some(operation) = operation(&answer, &door.base) {
+        match finish(&operation, &|url| door.get(url), answer.header("Retry-After"), until) {
             // The right to a VM is none to every operation's own address. The VM itself says how far it is.
             Err(refused) if matches!(refused.status, Some(401 | 403 | 404)) => {}
             other => other.map_err(doubtful)?,
         }
     }
-    loop {
-        let (now, changing) = read().map_err(doubtful)?;
-        if !changing {
-            return Ok(now);
-        }
-        pause(service, None, until).map_err(doubtful)?;
-    }
+    let now = door.read_settled(until).map_err(doubtful)?;
+    Ok(Reading { found, now })
 }
 
 /// Where to look whether a long-running change is through (Microsoft, `async-operations.md`). The token goes to the same

@@ -106,6 +106,15 @@ impl Protection {
     }
 }
 
+/// What was read of a VM's protection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Before anything was changed; nothing when that was not looked at.
+    pub found: Option<Protection>,
+    /// After everything.
+    pub now: Protection,
+}
+
 /// What is known of the VM's use, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {

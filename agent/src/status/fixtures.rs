@@ -254,6 +254,7 @@ pub(crate) fn free() -> ScaleSetView {
         on_azure: Some(true),
         member: Some(true),
         protected: Some(false),
+        by_hand: false,
         free: Some(true),
         free_since: Some("2026-03-04T11:56:50Z".to_owned()),
         metric_sent_at: None,

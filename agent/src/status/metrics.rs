@@ -156,6 +156,7 @@ mod tests {
             on_azure: Some(true),
             member: Some(true),
             protected: Some(true),
+            by_hand: false,
             free: None,
             free_since: None,
             metric_sent_at: None,

@@ -65,7 +65,7 @@ pub struct SharedView {
 }
 
 /// The scale set, as far as it concerns this VM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScaleSetView {
     /// Whether this is a VM of Azure's.
     pub on_azure: Option<bool>,
@@ -73,6 +73,9 @@ pub struct ScaleSetView {
     pub member: Option<bool>,
     /// Whether it is protected from scale-in, as it was read back.
     pub protected: Option<bool>,
+    /// Whether somebody else protects it, after the agent had lifted that: it is left so until they take it off.
+    #[serde(default)]
+    pub by_hand: bool,
     /// Whether it was given free to be taken away.
     pub free: Option<bool>,
     /// Since when its protection is lifted for that.

@@ -300,6 +300,7 @@ impl View<'_> {
     fn scale_set(&mut self) {
         let Some(set) = self.status.scale_set.as_ref().filter(|s| s.member == Some(true)) else { return };
         let (mark, words) = match (set.protected, set.free) {
+            (Some(true), _) if set.by_hand => (Mark::Good, "protected from scale-in by hand, until that is taken off"),
             (Some(true), _) => (Mark::Good, "protected from scale-in"),
             (Some(false), Some(true)) => (Mark::Wait, "may go"),
             (Some(false), _) => (Mark::Bad, "not protected from scale-in"),

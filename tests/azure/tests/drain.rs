@@ -51,6 +51,28 @@ fn a_vm_that_nobody_uses_is_given_up_soon_with_everything_on_the_share() {
 }
 
 #[test]
+fn who_waits_for_their_turn_to_be_copied_for_is_not_told_to_have_failed() {
+    let Some((vm, azure)) = vm() else { return };
+    let people = ["ada", "bob", "carol", "dan", "eve", "fay"];
+    people.iter().skip(1).for_each(|user| vm.user(user));
+    let agent = vm.agent_start();
+    events_known(&agent, &azure);
+    for user in people {
+        vm.log_in(user).ok();
+        vm.as_user(user, "echo precious >~/notebooks/lost.ipynb").ok();
+        wait_for("their notebooks are there", SOON, || vm.is_mounted(&format!("notebooks/{user}")));
+    }
+    wait_for("nobody uses it", 3 * SOON, || told(&agent, "/idle/verdict") == json!("idle"));
+    azure.world().announce("Terminate", 0, MINUTES);
+    azure.until("it is approved", |w| w.vms[0].gone.then_some(()));
+    for user in people {
+        let rescued = vm.sh(&format!("cat /srv/share/notebooks/{user}/rescued/*-dsvmpool_0/notebooks/lost.ipynb"));
+        assert_eq!(rescued.ok(), "precious", "{user}");
+    }
+    assert!(!agent.log().contains("are not all copied"), "{}", agent.log());
+}
+
+#[test]
 fn who_left_before_the_agent_was_started_anew_is_rescued_too() {
     let Some((vm, azure)) = vm() else { return };
     let mut agent = vm.agent_start();
@@ -226,6 +248,8 @@ fn before_a_restart_people_are_told_everything_is_written_and_nobody_is_kept_out
         wait_for("ada is told", SOON, || {
             ada.screen().matches("Save now; log in again afterwards.").count() == number + 1
         });
+        // Where checkpoints lie that nobody copies: a VM that moves loses it, one that restarts does not.
+        assert_eq!(ada.screen().contains("temporary disk (usually /mnt) is lost"), kind == "Redeploy");
         wait_for("it is written", SOON, || flushed(&vm).contains("notebooks/ada"));
         assert!(!vm.exists("/run/nologin"), "{kind}");
         assert!(azure.world().events.iter().all(|e| !e.approved), "{kind}");

@@ -5,7 +5,7 @@ use azure::fault::{Fault, What};
 use azure::world::{Mode, World};
 use dsvm_agent::config::settings::ScaleSet;
 use dsvm_agent::scale_set::act::{Ask, Told, perform};
-use dsvm_agent::scale_set::model::{EventKind, Failure, Instance, Node, Place, Protection, Service, Values};
+use dsvm_agent::scale_set::model::{EventKind, Failure, Instance, Node, Place, Protection, Reading, Service, Values};
 use dsvm_agent::sys::http::Url;
 use std::time::{Duration, SystemTime};
 
@@ -26,9 +26,13 @@ fn member(settings: &ScaleSet) -> (Node, Instance) {
 }
 
 fn protect(settings: &ScaleSet, wanted: Protection, force: bool) -> Result<Protection, Failure> {
+    read(settings, |node, instance| Ask::Protect { node, instance, wanted, force }).map(|reading| reading.now)
+}
+
+fn read(settings: &ScaleSet, ask: impl Fn(Node, Instance) -> Ask) -> Result<Reading, Failure> {
     let (node, instance) = member(settings);
-    match perform(&Ask::Protect { node, instance, wanted, force }, settings)? {
-        Told::Protection(seen) => Ok(seen),
+    match perform(&ask(node, instance), settings)? {
+        Told::Protection(reading) => Ok(reading),
         other => panic!("{other:?}"),
     }
 }
@@ -77,6 +81,25 @@ fn protection_is_changed_only_where_it_differs_and_read_back() {
         assert_eq!(protect(&settings, Protection::NONE, false), Ok(Protection::NONE));
         assert_eq!(azure.world().vms[1].protection, None, "only its own");
     }
+}
+
+#[test]
+fn to_look_changes_nothing_and_a_change_says_what_was_there_before() {
+    let (azure, settings) = started(Mode::Uniform);
+    let look = || read(&settings, |node, instance| Ask::Look { node, instance });
+    let reading = |found: Option<Protection>, now| Ok(Reading { found, now });
+    assert_eq!(look(), reading(Some(Protection::NONE), Protection::NONE));
+    // Somebody protects it in the portal.
+    let by_hand = Protection { scale_in: true, actions: false };
+    azure.world().vms[0].protection = Some((true, false));
+    assert_eq!(look(), reading(Some(by_hand), by_hand));
+    assert_eq!(requests(&azure, "PUT", "/virtualMachines/"), 0);
+    let change = |force| read(&settings, |node, instance| Ask::Protect { node, instance, wanted: FULL, force });
+    assert_eq!(change(false), reading(Some(by_hand), FULL));
+    assert_eq!(change(false), reading(Some(FULL), FULL));
+    assert_eq!(change(true), reading(None, FULL), "it was not looked at");
+    azure.play([Fault::new("/virtualMachines/", What::Status { status: 500, retry_after: None }).method("GET")]);
+    assert!(!look().unwrap_err().doubtful, "nothing can have changed");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use azure::world::{Mode, World};
 use dsvm_agent::config::settings::ScaleSet as Settings;
 use dsvm_agent::daemon::scale_set::{Facts, ScaleSet};
 use dsvm_agent::scale_set::act::{Ask, Told, perform};
-use dsvm_agent::scale_set::model::{Protection, Use};
+use dsvm_agent::scale_set::model::{Protection, Reading, Use};
 use dsvm_agent::sys::http::Url;
 use dsvm_agent::worker::job::Answer;
 use std::collections::BTreeMap;
@@ -84,7 +84,10 @@ fn once(azure: &Azure, settings: &Settings, ask: &Ask) -> (Told, Duration, BTree
     if let Ask::Protect { node, instance, wanted, .. } = ask {
         // What is asked again and again is whether it still is so.
         let first = Ask::Protect { node: node.clone(), instance: instance.clone(), wanted: *wanted, force: false };
-        assert!(matches!(perform(&first, settings), Ok(Told::Protection(Protection { scale_in: true, .. }))));
+        assert!(matches!(
+            perform(&first, settings),
+            Ok(Told::Protection(Reading { now: Protection { scale_in: true, .. }, .. }))
+        ));
     }
     let (before, began) = (azure.world().received.len(), Instant::now());
     let ask = match ask {

@@ -2,7 +2,7 @@
 
 use crate::{parts, text};
 use dsvm_agent::idle::model::Seen;
-use dsvm_agent::idle::observe::{cpu, due, inhibitors, maintenance, process, programs, unsaved};
+use dsvm_agent::idle::observe::{containers, cpu, due, inhibitors, io, maintenance, process, programs, unsaved};
 use dsvm_agent::sys::{host, keyring, kmsg, sockets};
 use dsvm_agent::worker::jupyter;
 use dsvm_agent::workspace::observe;
@@ -28,10 +28,12 @@ pub(crate) fn files(data: &[u8]) {
     let [first, second] = parts::<2>(data);
     let file = text(first);
     assert!(cpu::parse_usage(&file).is_none_or(|seconds| seconds.is_finite() && seconds >= 0.0));
-    let (traffic, unsaved) = (cpu::parse_traffic(&file), unsaved::parse(&file));
-    assert!(traffic.is_finite() && traffic >= 0.0 && unsaved.is_none_or(|bytes| bytes.is_finite() && bytes >= 0.0));
+    let bytes = [Some(containers::moved(&file)), io::parse(&file), unsaved::parse(&file)];
+    assert!(bytes.into_iter().flatten().all(|bytes| bytes.is_finite() && bytes >= 0.0));
+    assert!(containers::inside(&file).is_none_or(cpu::is_container));
+    assert!(process::session(&file).is_none_or(|uid| file.contains(&uid.to_string())));
     cpu::is_container(&file);
-    assert!(!maintenance::is_locked(&file, 131) || file.contains("131"));
+    assert!(!file.lines().filter_map(maintenance::parse).any(|lock| lock.inode == 131) || file.contains("131"));
     assert!(due::lines(&file) as usize <= file.lines().count());
     keyring::resolver(&file);
     kmsg::telling(&file);

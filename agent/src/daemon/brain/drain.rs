@@ -25,8 +25,6 @@ use std::time::{Duration, SystemTime};
 
 /// The most of one user's files that is copied before the VM goes, in bytes: what a share takes in half a minute.
 const MOST: u64 = 1 << 30;
-/// So many users' files at once.
-const AT_ONCE: usize = 4;
 
 /// Where it is kept what was done: the agent may be started anew in between.
 fn file() -> PathBuf {
@@ -155,23 +153,29 @@ impl Brain {
         let node = self.scale_set.node(&self.identity.host).name;
         let into = self.drain.into.get_or_insert_with(|| format!("{}-{node}", day(facts.wall))).clone();
         let record = self.engine.users.users.get(user)?;
-        let running = self.rescues.len();
-        let room = running < AT_ONCE && facts.mounts.contains(&record.directory);
+        let mounted = facts.mounts.contains(&record.directory);
         let job = Job::Rescue { person: person(record)?, directory: record.directory.clone(), into, limit: MOST };
-        room.then_some(job)
+        mounted.then_some(job)
     }
 
     fn start_drain(&mut self, job: Job) {
         match self.client.start(job.clone()) {
             Ok(id) => {
-                if let Job::Rescue { .. } = &job {
-                    self.rescues.insert(id);
+                if let Job::Rescue { directory, .. } = &job
+                    && let Some(user) = self.owner(directory)
+                {
+                    self.rescues.insert(id, user);
                 }
             }
             Err(e) => {
                 self.take_drained(0, &job, Err(Failure::said(crate::share::model::Attempt::Worker, e.to_string())))
             }
         }
+    }
+
+    /// Whose directory it is.
+    fn owner(&self, directory: &str) -> Option<String> {
+        self.engine.users.of(Path::new(directory)).map(|r| r.account.name.clone())
     }
 
     /// Takes what came of a job of the drain; whether it is one.
@@ -183,7 +187,7 @@ impl Brain {
 
     fn take_drained(&mut self, id: u64, job: &Job, result: Result<Answer, Failure>) {
         let now = boottime();
-        self.rescues.remove(&id);
+        let rescued = self.rescues.remove(&id);
         match job {
             Job::LogIns { refuse } => {
                 let result = result.map(drop).map_err(|f| f.line());
@@ -192,8 +196,8 @@ impl Brain {
             }
             Job::Flush { directory, .. } => self.drain.flush_done(directory, result.err().map(|f| f.line())),
             Job::Rescue { directory, .. } => {
-                let user = self.engine.users.of(Path::new(directory)).map(|r| r.account.name.clone());
-                let Some(user) = user else { return };
+                // Whoever is not known any more makes room for the next one all the same.
+                let Some(user) = rescued.or_else(|| self.owner(directory)) else { return };
                 let outcome = match result {
                     Ok(Answer::Rescued(done)) => Outcome {
                         files: done.files,

@@ -92,10 +92,7 @@ fn member(protected: Option<bool>, events: &[(&str, &str)]) -> Status {
     };
     let events = events.iter().map(event).collect();
     let (on_azure, member) = (Some(true), Some(true));
-    let (free, free_since, metric_sent_at, drain) = Default::default();
-    let events_unknown = false;
-    let set =
-        ScaleSetView { on_azure, member, protected, free, free_since, metric_sent_at, events, events_unknown, drain };
+    let set = ScaleSetView { on_azure, member, protected, events, ..ScaleSetView::default() };
     Status { scale_set: Some(set), ..status() }
 }
 
@@ -104,9 +101,21 @@ fn what_azure_announces_and_protects_is_told_once() {
     let terminate = &[("terminate", "2026-03-04T14:20:00Z")][..];
     let event = "Azure announced an event for this VM: terminate, at 2026-03-04T14:20:00Z or later.";
     let (protected, not) = ("This VM is protected from scale-in.", "This VM is not protected from scale-in any more.");
+    let theirs = "This VM is protected from scale-in by hand: that is left as it is until somebody takes it off.";
+    let by_hand = || {
+        let mut status = member(Some(true), &[]);
+        status.scale_set.as_mut().unwrap().by_hand = true;
+        status
+    };
     let cases = [
         (status(), member(None, &[]), vec![]),
         (status(), member(Some(true), &[]), vec![protected]),
+        (member(Some(false), &[]), by_hand(), vec![theirs]),
+        (member(Some(true), &[]), by_hand(), vec![theirs]),
+        (by_hand(), by_hand(), vec![]),
+        (by_hand(), member(Some(false), &[]), vec![not]),
+        // Taken off while the VM is in use: the agent protects it.
+        (by_hand(), member(Some(true), &[]), vec![protected]),
         // The problem tells that.
         (status(), member(Some(false), &[]), vec![]),
         (member(Some(true), &[]), member(Some(false), &[]), vec![not]),

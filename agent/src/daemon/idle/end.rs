@@ -100,7 +100,7 @@ mod tests {
     fn a_cell_that_was_started_since_the_last_look_is_seen_before_anybody_acts_on_idle() {
         let dir = tempfile::tempdir().unwrap();
         let mut idle = unused(dir.path());
-        let cell = Level { who: Some(1001), value: 1.0, until: None, what: None, unknown: false };
+        let cell = Level { who: Some(1001), value: 1.0, ..Level::default() };
         idle.check(Some("e1"), boottime());
         pass(&mut idle, boottime());
         assert_eq!(idle.decision().unwrap().verdict, Verdict::Idle, "nothing new is known yet");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 mod jupyter;
 mod lasting;
+mod program;
 
 fn settings() -> Idle {
     Idle { boot_grace: Duration::from_secs(600), ..Idle::default() }
@@ -61,6 +62,11 @@ impl Vm {
     fn typed(&mut self, stamp: f64) {
         let stamp = Stamp { id: "pts/0".into(), who: Some(1001), value: stamp, what: None };
         self.seen.insert(Source::Typing, Seen::Stamps(vec![stamp]));
+    }
+
+    fn moved(&mut self, bytes: f64) {
+        let counter = Counter { id: "t".into(), who: Some(1001), value: bytes, ..Counter::default() };
+        self.seen.insert(Source::Network, Seen::Counters(vec![counter]));
     }
 
     fn cpu(&mut self, seconds: f64) {
@@ -190,7 +196,9 @@ fn a_keep_holds_until_its_end_and_is_announced_before() {
     vm.seen.insert(Source::Keep, Seen::Levels(vec![keep]));
     let kept = vm.pass(18_000.0);
     assert_eq!((kept.verdict, kept.idle_at, kept.leave), (Verdict::Kept, Some(20_000.0), Leave::No));
-    assert!(matches!(vm.pass(1500.0).leave, Leave::Announced { .. }));
+    let announced = vm.pass(1500.0);
+    assert!(matches!(announced.leave, Leave::Announced { .. }));
+    assert_eq!(announced.last_busy, None, "whoever keeps it need not be there");
     vm.seen.insert(Source::Keep, Seen::Absent);
     assert_eq!(vm.pass(600.0).verdict, Verdict::Idle);
 }
@@ -255,15 +263,6 @@ fn sleep_is_not_quiet_time() {
     (vm.at, vm.slept) = (vm.at + 30_030.0, vm.slept + 30_000.0);
     let woken = vm.sample();
     assert_eq!((woken.verdict, woken.idle_at), (Verdict::Quiet, Some(33_600.0)));
-}
-
-#[test]
-fn a_program_that_waits_for_another_machine_counts_for_12_hours() {
-    let mut vm = Vm::new();
-    vm.levels(Source::Program, &[(1001, 3600.0)]);
-    assert_eq!(vm.pass(900.0).verdict, Verdict::Busy);
-    vm.levels(Source::Program, &[(1001, limits::PROGRAM)]);
-    assert_eq!(vm.pass(60.0).verdict, Verdict::Quiet);
 }
 
 #[test]

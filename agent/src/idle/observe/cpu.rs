@@ -1,4 +1,4 @@
-//! CPU time and disk traffic of people's programs, from the kernel's control groups (cgroups(7), version 2:
+//! CPU time of people's programs, from the kernel's control groups (cgroups(7), version 2:
 //! Documentation/admin-guide/cgroup-v2.rst), whose counters have the short-lived children in them that a look at
 //! processes misses.
 //!
@@ -94,8 +94,8 @@ impl Programs {
     }
 }
 
-/// Looks: CPU time of people, of containers, and disk traffic.
-pub fn look(roots: &Roots, people: &People<'_>, last: &mut Last, now: f64) -> (Seen, Seen, Seen) {
+/// Looks: CPU time of people, and of containers.
+pub fn look(roots: &Roots, people: &People<'_>, last: &mut Last, now: f64) -> (Seen, Seen) {
     let before = std::mem::take(&mut last.programs);
     let mut programs = Programs { since: last.at, before, ..Programs::default() };
     let seen = match unified(&roots.cgroup) {
@@ -105,7 +105,7 @@ pub fn look(roots: &Roots, people: &People<'_>, last: &mut Last, now: f64) -> (S
                 Ok(processes) => Seen::Counters(split(&processes, "p", None, people, &mut programs)),
                 Err(e) => Seen::Unreadable(e.to_string()),
             };
-            (cpu, Seen::Absent, Seen::Absent)
+            (cpu, Seen::Absent)
         }
     };
     last.programs = programs.now;
@@ -126,14 +126,13 @@ fn by_groups(
     last: &mut Last,
     programs: &mut Programs,
     now: f64,
-) -> (Seen, Seen, Seen) {
+) -> (Seen, Seen) {
     let mut cpu = Vec::new();
-    let mut io = Vec::new();
     let slices = match slices(&cgroup.join("user.slice")) {
         Ok(slices) => slices,
         Err(e) => {
             let why = format!("user.slice: {e}");
-            return (Seen::Unreadable(why.clone()), Seen::Unreadable(why.clone()), Seen::Unreadable(why));
+            return (Seen::Unreadable(why.clone()), Seen::Unreadable(why));
         }
     };
     let (mut used, passed) = (BTreeMap::new(), now - last.at);
@@ -147,9 +146,6 @@ fn by_groups(
         let what = inside.and_then(|processes| programs.most(&processes));
         used.insert(uid, value);
         let counter = Counter { id, who: Some(uid), value, system: !is_person, ..Counter::default() };
-        if let Some(value) = traffic(&path).filter(|_| is_person) {
-            io.push(Counter { value, ..counter.clone() });
-        }
         cpu.push(Counter { ambient, within: Some("u".to_owned()), what, ..counter });
     }
     (last.at, last.used) = (now, used);
@@ -164,9 +160,8 @@ fn by_groups(
         let mut walk = Walk { roots, people, own, cgroup, programs, cpu, containers };
         walk.group(&path, 0);
     }
-    let io = if io.is_empty() { Seen::Absent } else { Seen::Counters(io) };
     let containers = if containers.is_empty() { Seen::Absent } else { Seen::Counters(containers) };
-    (Seen::Counters(cpu), containers, io)
+    (Seen::Counters(cpu), containers)
 }
 
 /// Looking through the groups of services.
@@ -271,7 +266,7 @@ fn surroundings(processes: &[Process]) -> f64 {
 
 /// What a container is called: its engine's word and the first twelve digits of its number, as the engine lists it. Its name
 /// only the engine knows, and whoever may ask an engine is root.
-fn container(name: &str) -> String {
+pub(super) fn container(name: &str) -> String {
     if is_build(name) {
         return "docker build".to_owned();
     }
@@ -336,20 +331,6 @@ fn usage(path: &Path) -> Option<f64> {
 pub fn parse_usage(text: &str) -> Option<f64> {
     let microseconds: u64 = text.lines().find_map(|l| l.strip_prefix("usage_usec "))?.trim().parse().ok()?;
     Some(microseconds as f64 / 1e6)
-}
-
-/// Bytes that a group read from and wrote to disks: io.stat, where the io controller is on.
-fn traffic(path: &Path) -> Option<f64> {
-    Some(parse_traffic(&std::fs::read_to_string(path.join("io.stat")).ok()?))
-}
-
-/// Bytes read and written, from the text of a group's `io.stat` (cgroup v2).
-pub fn parse_traffic(text: &str) -> f64 {
-    let bytes = |word: &str| {
-        let number = word.strip_prefix("rbytes=").or_else(|| word.strip_prefix("wbytes="))?;
-        number.parse::<u64>().ok()
-    };
-    text.split_ascii_whitespace().filter_map(bytes).map(|b| b as f64).sum()
 }
 
 /// This process's own group, relative to the root.

@@ -5,8 +5,8 @@
 //! was updated, hangs or went away takes nothing else with it. A VM without a GPU on its PCI bus has none: that is a fact. One
 //! that has a GPU which cannot be asked cannot be told.
 
-use super::Roots;
-use crate::idle::model::{Level, Seen, Source};
+use super::{Roots, process};
+use crate::idle::model::{GPU_TELLS_NOTHING, Level, Seen, Source};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::os::unix::fs::MetadataExt;
@@ -26,6 +26,7 @@ const MOST_SAMPLES: c_uint = 4096;
 /// `nvmlReturn_t`.
 const SUCCESS: c_int = 0;
 const NOT_SUPPORTED: c_int = 3;
+const NO_PERMISSION: c_int = 4;
 const NOT_FOUND: c_int = 6;
 /// Memory of a process that the driver cannot tell (`NVML_VALUE_NOT_AVAILABLE`).
 const NOT_AVAILABLE: u64 = u64::MAX;
@@ -60,11 +61,22 @@ struct Rates {
     memory: c_uint,
 }
 
+/// `nvmlMemory_t`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Whole {
+    total: c_ulonglong,
+    free: c_ulonglong,
+    used: c_ulonglong,
+}
+
 /// What all GPUs said: computing in percent, and memory in bytes, of each process; the whole GPU is process 0.
 #[derive(Debug, Default, PartialEq)]
 struct Told {
     computing: Vec<(u32, u32)>,
     memory: Vec<(u32, u64)>,
+    /// Processes that hold memory on a GPU that does not tell how much anybody computes.
+    holding: Vec<u32>,
 }
 
 /// Looks. What was computed within `window` counts, as far as the driver remembers.
@@ -117,10 +129,22 @@ fn seen(told: &Told, roots: &Roots, counts: &dyn Fn(u32) -> bool) -> (Seen, Seen
         *memory.entry(whose(*pid)).or_default() += *bytes as f64;
     }
     let level = |who, value| Level { who, value, ..Level::default() };
-    (
-        Seen::Levels(computing.into_iter().map(|(who, percent)| level(who, f64::from(percent))).collect()),
-        Seen::Levels(memory.into_iter().map(|(who, bytes)| level(who, bytes)).collect()),
-    )
+    let mut gpu: Vec<Level> = computing.iter().map(|(who, percent)| level(*who, f64::from(*percent))).collect();
+    let holding: BTreeMap<Option<u32>, u32> = told.holding.iter().map(|pid| (whose(*pid), *pid)).collect();
+    // They may compute: that nobody sees it is not that they do not.
+    gpu.extend(holding.into_iter().filter(|(who, _)| !computing.contains_key(who)).map(|(who, pid)| Level {
+        what: Some(format!("{} is on a GPU that does not tell who computes", program(roots, pid))),
+        unmeasured: true,
+        ..level(who, 0.0)
+    }));
+    (Seen::Levels(gpu), Seen::Levels(memory.into_iter().map(|(who, bytes)| level(who, bytes)).collect()))
+}
+
+/// What a process is called, for a person.
+fn program(roots: &Roots, pid: u32) -> String {
+    let text = std::fs::read(roots.proc.join(pid.to_string()).join("stat")).ok();
+    let name = text.and_then(|text| process::parse(&text, 0)).map(|process| process.name);
+    name.map_or("something".to_owned(), |name| name.chars().map(|c| if c.is_control() { '?' } else { c }).collect())
 }
 
 /// The library, loaded.
@@ -163,6 +187,7 @@ fn ask(library: &str, window: Duration) -> Result<Told, String> {
     let running = library
         .find(c"nvmlDeviceGetComputeRunningProcesses_v3")
         .or_else(|| library.find(c"nvmlDeviceGetComputeRunningProcesses_v2"));
+    let whole = library.find(c"nvmlDeviceGetMemoryInfo");
     let words = library.find(c"nvmlErrorString");
     // SAFETY: each function is cast to the type that nvml.h declares for it.
     let (init, count, by_index, utilization, rates) = unsafe {
@@ -193,6 +218,7 @@ fn ask(library: &str, window: Duration) -> Result<Told, String> {
         let mut device: Device = std::ptr::null_mut();
         // SAFETY: it writes one handle.
         check(unsafe { by_index(index, &raw mut device) })?;
+        let mut tells = true;
         let mut samples = vec![Sample::default(); MOST_SAMPLES as usize];
         let mut many = MOST_SAMPLES;
         // SAFETY: there is room for as many samples as it is told.
@@ -204,38 +230,65 @@ fn ask(library: &str, window: Duration) -> Result<Told, String> {
             }
             // No process has computed.
             NOT_FOUND => {}
-            // A part of a GPU (MIG) tells only how much all of it computes.
+            // Some GPUs tell only how much all of it computes.
             NOT_SUPPORTED => {
                 let mut now = Rates::default();
                 // SAFETY: it writes one pair of numbers.
-                check(unsafe { rates(device, &raw mut now) })?;
-                if now.gpu > 0 {
-                    told.computing.push((0, now.gpu.min(100)));
+                match unsafe { rates(device, &raw mut now) } {
+                    SUCCESS if now.gpu > 0 => told.computing.push((0, now.gpu.min(100))),
+                    SUCCESS => {}
+                    // Nor that in MIG mode: "querying device utilization rates is not currently supported" (nvml.h).
+                    NOT_SUPPORTED => tells = false,
+                    code => return Err(said(words, code)),
                 }
             }
             code => return Err(said(words, code)),
         }
-        if let Some(running) = running {
-            // SAFETY: versions 2 and 3 have this type.
-            let running = unsafe {
-                std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Device, *mut c_uint, *mut Running) -> c_int>(
-                    running,
-                )
-            };
-            let mut processes = vec![Running::default(); MOST_SAMPLES as usize];
-            let mut many = MOST_SAMPLES;
-            // SAFETY: there is room for as many processes as it is told.
-            match unsafe { running(device, &raw mut many, processes.as_mut_ptr()) } {
-                SUCCESS => told.memory.extend(processes.iter().take(many as usize).map(|p| {
-                    // Held, and nobody says how much.
-                    (p.pid, if p.memory == NOT_AVAILABLE { 1 } else { p.memory })
-                })),
-                NOT_SUPPORTED | NOT_FOUND => {}
-                code => return Err(said(words, code)),
+        match running.map_or(Err(NOT_SUPPORTED), |running| holders(running, device)) {
+            // In MIG mode they are listed for whoever may see everybody's (nvml.h), who may see the whole's memory, too.
+            Ok(all) if tells || !all.is_empty() || is_shown(whole, device) => {
+                told.holding.extend(all.iter().filter(|_| !tells).map(|p| p.pid));
+                // Held, and nobody says how much.
+                let bytes = |p: &Running| if p.memory == NOT_AVAILABLE { 1 } else { p.memory };
+                told.memory.extend(all.iter().map(|p| (p.pid, bytes(p))));
             }
+            Err(NOT_SUPPORTED | NOT_FOUND) if tells => {}
+            Err(code) if tells || !matches!(code, NOT_SUPPORTED | NOT_FOUND | NO_PERMISSION) => {
+                return Err(said(words, code));
+            }
+            Ok(_) | Err(_) => return Err(GPU_TELLS_NOTHING.to_owned()),
         }
     }
     Ok(told)
+}
+
+/// Who holds memory on a GPU, or the library's error.
+fn holders(running: *mut c_void, device: Device) -> Result<Vec<Running>, c_int> {
+    // SAFETY: versions 2 and 3 have this type.
+    let running = unsafe {
+        std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Device, *mut c_uint, *mut Running) -> c_int>(running)
+    };
+    let mut processes = vec![Running::default(); MOST_SAMPLES as usize];
+    let mut many = MOST_SAMPLES;
+    // SAFETY: there is room for as many processes as it is told.
+    match unsafe { running(device, &raw mut many, processes.as_mut_ptr()) } {
+        SUCCESS => {
+            processes.truncate(many as usize);
+            Ok(processes)
+        }
+        code => Err(code),
+    }
+}
+
+/// Whether the library shows how much of a GPU's memory is used, by whomever.
+fn is_shown(whole: Option<*mut c_void>, device: Device) -> bool {
+    let Some(whole) = whole else { return false };
+    let mut memory = Whole::default();
+    // SAFETY: as nvml.h declares it; it writes three numbers.
+    unsafe {
+        let whole = std::mem::transmute::<*mut c_void, unsafe extern "C" fn(Device, *mut Whole) -> c_int>(whole);
+        whole(device, &raw mut memory) == SUCCESS
+    }
 }
 
 /// What an error is called.
@@ -257,7 +310,7 @@ mod tests {
     use std::path::Path;
 
     /// A stand-in for the driver's library that says what `body` makes it say.
-    fn library(dir: &Path, utilization: &str, running: &str, init: &str) -> String {
+    fn library(dir: &Path, [utilization, rates, running, whole, init]: [&str; 5]) -> String {
         let code = format!(
             "typedef struct {{ unsigned pid; unsigned long long at; unsigned sm, memory, encoder, decoder; }} S;
              typedef struct {{ unsigned pid; unsigned long long memory; unsigned i, c; }} R;
@@ -268,8 +321,9 @@ mod tests {
              int nvmlDeviceGetProcessUtilization(void *d, S *s, unsigned *n, unsigned long long since) {{
                  if (d != (void *)8 || *n < 2 || since < 1600000000000000ULL) return 2;
                  {utilization} }}
-             int nvmlDeviceGetUtilizationRates(void *d, U *u) {{ u->gpu = 7; u->memory = 1; return 0; }}
+             int nvmlDeviceGetUtilizationRates(void *d, U *u) {{ {rates} }}
              int nvmlDeviceGetComputeRunningProcesses_v3(void *d, unsigned *n, R *r) {{ {running} }}
+             int nvmlDeviceGetMemoryInfo(void *d, unsigned long long *m) {{ m[0] = m[1] = 8192; m[2] = 0; {whole} }}
              const char *nvmlErrorString(int code) {{ return code == 18 ? \"Driver/library version mismatch\" : \"?\"; }}"
         );
         let (source, out) = (dir.join("nvml.c"), dir.join("libnvidia-ml.so.1"));
@@ -288,9 +342,13 @@ mod tests {
     }
 
     fn own_seen(utilization: &str, running: &str, init: &str) -> BTreeMap<Source, Seen> {
+        own_seen_by([utilization, "u->gpu = 7; u->memory = 1; return 0;", running, "return 0;", init])
+    }
+
+    fn own_seen_by(bodies: [&str; 5]) -> BTreeMap<Source, Seen> {
         let dir = tempfile::tempdir().unwrap();
         let roots = machine(dir.path(), "0x10de", "0x030200");
-        let library = library(dir.path(), utilization, running, init);
+        let library = library(dir.path(), bodies);
         let own = rustix::process::getuid().as_raw();
         look_with(&library, &roots, &|uid| uid == own, Duration::from_secs(300))
     }
@@ -330,12 +388,40 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_that_rests_is_quiet_and_a_part_of_one_is_asked_as_a_whole() {
+    fn a_gpu_that_rests_is_quiet_and_one_that_tells_of_no_process_is_asked_as_a_whole() {
         let rests = own_seen("return 6;", "*n = 0; return 0;", "return 0;");
         assert!(rests.values().all(|s| *s == Seen::Levels(vec![])), "{rests:?}");
         let part = own_seen("return 3;", "return 3;", "return 0;");
         assert_eq!(part[&Source::Gpu], Seen::Levels(vec![Level { value: 7.0, ..Level::default() }]));
         let lost = own_seen("return 15;", "return 0;", "return 0;");
         assert!(matches!(lost[&Source::Gpu], Seen::Unreadable(_)), "{lost:?}");
+    }
+
+    #[test]
+    fn a_gpu_in_parts_is_used_by_whoever_has_a_part() {
+        let (pid, uid) = (std::process::id(), rustix::process::getuid().as_raw());
+        let part = |running: &str, whole: &str| own_seen_by(["return 3;", "return 3;", running, whole, "return 0;"]);
+        let one = format!("r[0] = (R){{ {pid}, 2048, 1, 0 }}; r[1] = (R){{ 4194305, 9, 2, 0 }}; *n = 2; return 0;");
+        for whole in ["return 0;", "return 4;"] {
+            let seen = part(&one, whole);
+            let Seen::Levels(levels) = &seen[&Source::Gpu] else { panic!("{seen:?}") };
+            let told: Vec<_> = levels.iter().map(|l| (l.who, l.unmeasured)).collect();
+            assert_eq!(told, [(None, true), (Some(uid), true)], "who is gone, or a container's, has a part, too");
+            assert!(levels.iter().all(|l| l.what.as_deref().is_some_and(|what| what.contains(" is on a GPU that"))));
+            let held = |who, value| Level { who, value, ..Level::default() };
+            assert_eq!(seen[&Source::GpuMemory], Seen::Levels(vec![held(None, 9.0), held(Some(uid), 2048.0)]));
+        }
+        let rests = part("*n = 0; return 0;", "return 0;");
+        assert!(rests.values().all(|s| *s == Seen::Levels(vec![])), "{rests:?}");
+        // Nobody is listed for whoever may see nobody.
+        for (running, whole) in [
+            ("*n = 0; return 0;", "return 4;"),
+            ("return 3;", "return 0;"),
+            ("return 4;", "return 0;"),
+            ("return 6;", "return 0;"),
+        ] {
+            let mute = part(running, whole);
+            assert_eq!(mute[&Source::Gpu], Seen::Unreadable(GPU_TELLS_NOTHING.to_owned()), "{running} {whole}");
+        }
     }
 }

@@ -3,11 +3,13 @@
 //! cgroup files, the tables of sockets, times of terminals. What may block (a command line, a bus, a server, a driver)
 //! is looked at by a worker.
 
+pub mod containers;
 pub mod cpu;
 pub mod due;
 pub mod gpu;
 pub mod hub;
 pub mod inhibitors;
+pub mod io;
 pub mod jupyter;
 pub mod maintenance;
 pub mod process;
@@ -64,13 +66,12 @@ pub struct Observer {
 impl Observer {
     /// What changes by the second: with every sample.
     pub fn often(&mut self, people: &People<'_>, now: f64) -> BTreeMap<Source, Seen> {
-        let (cpu, container, io) = cpu::look(&self.roots, people, &mut self.cpu, now);
+        let (cpu, container) = cpu::look(&self.roots, people, &mut self.cpu, now);
         BTreeMap::from([
             (Source::Typing, typing::look(&self.roots.dev, people.is_human)),
             (Source::Cpu, cpu),
             (Source::Container, container),
-            (Source::Io, io),
-            (Source::Maintenance, maintenance::look(&self.roots)),
+            (Source::Maintenance, maintenance::look(&self.roots, people.is_human)),
         ])
     }
 

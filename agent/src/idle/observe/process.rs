@@ -22,6 +22,8 @@ pub struct Process {
     pub pid: i32,
     /// Whose.
     pub uid: u32,
+    /// It runs as the system's, and is somebody's by the session that it belongs to: `sudo` and what it starts.
+    pub lent: bool,
     /// The name of its program, at most 15 bytes.
     pub name: String,
     /// One letter: R, S, D, T, Z …
@@ -59,6 +61,7 @@ pub fn parse(text: &[u8], uid: u32) -> Option<Process> {
     Some(Process {
         pid,
         uid,
+        lent: false,
         name,
         state: fields.first()?.chars().next()?,
         parent: small(4)?,
@@ -93,7 +96,7 @@ pub fn started(proc: &Path, pid: u32) -> Option<u64> {
     parse(&text, 0).filter(|p| !matches!(p.state, 'Z' | 'X')).map(|p| p.started)
 }
 
-/// All processes of people.
+/// All processes of people: theirs by their user id, and the system's in their sessions, which they started by `sudo`.
 ///
 /// # Errors
 /// When the process table cannot be read, or hides other users' processes (`hidepid`).
@@ -104,11 +107,29 @@ pub fn all(proc: &Path, people: &People<'_>) -> io::Result<Vec<Process>> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(proc)?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
-        if entry.metadata().is_ok_and(|m| (people.is_human)(m.uid())) {
+        let Ok(uid) = entry.metadata().map(|m| m.uid()) else { continue };
+        if (people.is_human)(uid) {
             out.extend(read(proc, pid, people));
+            continue;
+        }
+        // The kernel answers that without the process, too.
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if let Some(uid) = session(&groups).filter(|uid| (people.is_human)(*uid)) {
+            out.extend(read(proc, pid, people).map(|p| Process { uid, lent: true, ..p }));
         }
     }
     Ok(out)
+}
+
+/// Whose session a process belongs to, from the text of its `/proc/PID/cgroup` (cgroups(7)): systemd keeps each user's in
+/// `user-UID.slice` (systemd.special(7)). What a user makes below their own slice says nothing, whatever it is called.
+pub fn session(groups: &str) -> Option<u32> {
+    let of = |line: &str| {
+        let path = line.splitn(3, ':').nth(2)?;
+        let (slice, _) = path.strip_prefix("/user.slice/user-")?.split_once(".slice")?;
+        slice.parse().ok()
+    };
+    groups.lines().find_map(of)
 }
 
 /// Memory that each user's processes have resident.
@@ -165,6 +186,36 @@ mod tests {
         assert!(read(proc, own, &with(i32::try_from(parent).ok())).is_none());
         assert_eq!(started(proc, std::process::id()), read(proc, own, &with(None)).map(|p| p.started));
         assert!(all(Path::new("/nonexistent"), &with(None)).is_err());
+    }
+
+    #[test]
+    fn what_runs_as_the_system_is_whose_session_it_is_in() {
+        for (groups, whose) in [
+            ("0::/user.slice/user-1001.slice/session-3.scope\n", Some(1001)),
+            ("0::/user.slice/user-1001.slice\n", Some(1001)),
+            ("1:name=systemd:/user.slice/user-1001.slice/session-3.scope\n0::/\n", Some(1001)),
+            ("0::/system.slice/ssh.service\n", None),
+            ("0::/user.slice\n", None),
+            ("0::/user.slice/user-x.slice/y\n", None),
+            // Made by a user below their own.
+            ("0::/user.slice/user-1001.slice/user@1001.service/user.slice/user-1002.slice/x\n", Some(1001)),
+            ("0::/system.slice/docker-0.scope/user.slice/user-1002.slice/x\n", None),
+            ("", None),
+        ] {
+            assert_eq!(session(groups), whose, "{groups}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for pid in ["1", "10", "11"] {
+            std::fs::create_dir(dir.path().join(pid)).unwrap();
+        }
+        for (pid, group) in [("10", "/user.slice/user-1001.slice/session-3.scope"), ("11", "/system.slice/x.service")] {
+            let stat = STAT.replace("4242 (py", &format!("{pid} (py"));
+            std::fs::write(dir.path().join(pid).join("stat"), stat).unwrap();
+            std::fs::write(dir.path().join(pid).join("cgroup"), format!("0::{group}\n")).unwrap();
+        }
+        let people = People { is_human: &|uid| uid == 1001, launcher: None };
+        let found = all(dir.path(), &people).unwrap();
+        assert_eq!(found.iter().map(|p| (p.pid, p.uid, p.lent)).collect::<Vec<_>>(), [(10, 1001, true)]);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What programs have to do with other machines: copies and editors that come over SSH without a terminal, bytes that a
-//! user's programs move, and programs in the foreground that wait for an answer.
+//! user's programs move, and programs in the foreground that wait for an answer. What a user started by `sudo` is theirs.
 //!
 //! The kernel's table of sockets (sock_diag(7)) says who made a socket and how many bytes it moved; which program holds
 //! it, only the program's descriptors say (proc_pid_fd(5)). Both are looked at by a worker, since a program's command
 //! line may hold its reader up. A user can make their own programs look like others: all that they can pretend is their own
 //! use.
 
-use super::Roots;
 use super::process::{self, Process, TICKS};
+use super::{Roots, containers, io};
 use crate::idle::model::{Counter, Level, Seen, Source};
 use crate::sys::sockets::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,15 @@ const MOST_NAMED: usize = 64;
 const LONGEST: u64 = 4096;
 /// Shells, by the names of their programs: one that waits for its user waits for nobody else.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "fish", "ksh", "tcsh", "csh", "login", "su", "sudo", "sshd"];
+
+/// What carries a session, by the names of its programs: its connection is no traffic of what runs there.
+const CARRIERS: &[&str] = &["sshd", "sshd-session"];
+/// Kernels and sessions of languages other than Python's, by a word of the command line that starts one: IRkernel and IJulia
+/// (their kernel.json). Any other kernel is known by the file that Jupyter or an editor hands to it (jupyter_client,
+/// connect.py: `kernel-….json`).
+const KERNELS: &[&str] = &["ipykernel", "IRkernel", "IJulia"];
+/// The process in which RStudio Server runs what a user types, by its program's name.
+const RSTUDIO: &str = "rsession";
 
 /// A process with what was found of it.
 #[derive(Debug, Clone, Default)]
@@ -46,28 +55,23 @@ pub fn look(
         (Ok(connections), Ok(processes)) => {
             let holders: std::io::Result<Vec<Holder>> =
                 processes.into_iter().map(|process| holder(&roots.proc, process)).collect();
-            let mut names = BTreeMap::new();
-            let (remote, program, kernels) = match holders {
+            match holders {
                 Ok(holders) => {
-                    names = holders.iter().flat_map(|h| h.sockets.iter().map(|inode| (*inode, said(h)))).collect();
-                    (
-                        remote(&holders, &connections, (now, young)),
-                        waiting(&holders, &connections, now),
-                        kernels(&holders),
-                    )
+                    let programs: Vec<_> = holders.iter().map(|h| (&h.process, said(h))).collect();
+                    BTreeMap::from([
+                        (Source::Remote, remote(&holders, &connections, (now, young))),
+                        (Source::Io, io::look(&roots.proc, &programs)),
+                        (
+                            Source::Network,
+                            with_containers(network(&connections, &holders, counts), roots, &connections, counts),
+                        ),
+                        (Source::Program, waiting(&holders, &connections, now)),
+                        (Source::Kernels, kernels(&holders)),
+                    ])
                 }
                 // Whose connections they are cannot be told then: that is not the same as that there are none.
-                Err(e) => {
-                    let why = Seen::Unreadable(format!("what programs have open: {e}"));
-                    (why.clone(), why.clone(), why)
-                }
-            };
-            BTreeMap::from([
-                (Source::Remote, remote),
-                (Source::Network, network(&connections, &names, counts)),
-                (Source::Program, program),
-                (Source::Kernels, kernels),
-            ])
+                Err(e) => all_unreadable(&format!("what programs have open: {e}")),
+            }
         }
         (Err(e), _) => all_unreadable(&format!("the table of connections: {e}")),
         (_, Err(e)) => all_unreadable(&e.to_string()),
@@ -75,7 +79,7 @@ pub fn look(
 }
 
 fn all_unreadable(why: &str) -> BTreeMap<Source, Seen> {
-    [Source::Remote, Source::Network, Source::Program, Source::Kernels]
+    [Source::Remote, Source::Io, Source::Network, Source::Program, Source::Kernels]
         .map(|s| (s, Seen::Unreadable(why.to_owned())))
         .into()
 }
@@ -91,16 +95,27 @@ fn holder(proc: &Path, process: Process) -> std::io::Result<Holder> {
     let _ = std::fs::File::open(directory.join("cmdline")).and_then(|f| f.take(LONGEST).read_to_end(&mut bytes));
     let words = bytes.split(|b| *b == 0).map(String::from_utf8_lossy);
     let line = words.collect::<Vec<_>>().join(" ").trim_end().to_owned();
+    let sockets = match sockets(&directory) {
+        Ok(sockets) => sockets,
+        // It ended, and was not waited for.
+        Err(_) if matches!(process.state, 'Z' | 'X') => BTreeSet::new(),
+        Err(e) => return Err(e),
+    };
+    Ok(Holder { process, line, sockets })
+}
+
+/// The inodes of a process's sockets, from its `directory` below `/proc`; none when it is gone.
+///
+/// # Errors
+/// Its descriptors cannot be read.
+pub(super) fn sockets(directory: &Path) -> std::io::Result<BTreeSet<u32>> {
     let entries = match std::fs::read_dir(directory.join("fd")) {
         Ok(entries) => Some(entries),
-        // It ended meanwhile, or did and was not waited for.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => None,
-        Err(_) if matches!(process.state, 'Z' | 'X') => None,
         Err(e) => return Err(e),
     };
     let entries = entries.into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
-    let sockets = entries.filter_map(|e| socket(std::fs::read_link(e.path()).ok()?.to_str()?)).collect();
-    Ok(Holder { process, line, sockets })
+    Ok(entries.filter_map(|e| socket(std::fs::read_link(e.path()).ok()?.to_str()?)).collect())
 }
 
 /// The inode in a descriptor's link: `socket:[1234]`.
@@ -110,13 +125,15 @@ pub fn socket(link: &str) -> Option<u32> {
 
 /// The session of an SSH connection without a terminal: sshd names its process so (session.c, setproctitle(3)).
 fn is_remote(holder: &Holder) -> bool {
-    matches!(holder.process.name.as_str(), "sshd" | "sshd-session") && holder.line.contains("@notty")
+    CARRIERS.contains(&holder.process.name.as_str()) && holder.line.contains("@notty")
 }
 
 /// The session of an SSH connection with terminals over which something without one runs as well, such as a copy: several
 /// sessions share a connection (ssh_config(5), ControlMaster), and its process is named after the terminals.
 fn carries_more(holder: &Holder, holders: &[Holder]) -> bool {
-    matches!(holder.process.name.as_str(), "sshd" | "sshd-session")
+    // The monitor, which runs as root, has no child but the one that carries the session.
+    !holder.process.lent
+        && CARRIERS.contains(&holder.process.name.as_str())
         && holders.iter().any(|h| h.process.parent == holder.process.pid && h.process.terminal == 0)
 }
 
@@ -130,17 +147,41 @@ fn remote(holders: &[Holder], connections: &[Connection], (now, young): (f64, f6
     Seen::Counters(counters)
 }
 
-/// Bytes that people's programs move; which program, by the inodes of its sockets.
-fn network(connections: &[Connection], names: &BTreeMap<u32, String>, counts: &dyn Fn(u32) -> bool) -> Seen {
-    let own = connections.iter().filter(|c| c.leads_elsewhere() && counts(c.uid));
-    let mut named: BTreeMap<u32, usize> = BTreeMap::new();
-    let named = |c: &Connection| {
-        let before = named.entry(c.uid).or_default();
-        *before += 1;
-        let what = names.get(&c.inode).filter(|_| *before <= MOST_NAMED).cloned();
-        Some(Counter { what, ..counter(c, c.uid)? })
+/// Bytes that people's programs move; which program, and whose it is where it runs as the system's, by the inodes of its
+/// sockets.
+fn network(connections: &[Connection], holders: &[Holder], counts: &dyn Fn(u32) -> bool) -> Vec<Counter> {
+    let held = |h: &'_ Holder| h.sockets.iter().copied().collect::<Vec<_>>();
+    let by_inode: BTreeMap<u32, &Holder> =
+        holders.iter().flat_map(|h| held(h).into_iter().map(move |inode| (inode, h))).collect();
+    let owner = |c: &Connection| {
+        let lent = || by_inode.get(&c.inode).filter(|h| h.process.lent && !CARRIERS.contains(&h.process.name.as_str()));
+        if counts(c.uid) { Some(c.uid) } else { lent().map(|h| h.process.uid) }
     };
-    Seen::Counters(own.filter_map(named).collect())
+    let mut named: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut of = |c: &Connection| {
+        let uid = owner(c)?;
+        let before = named.entry(uid).or_default();
+        *before += 1;
+        let what = by_inode.get(&c.inode).filter(|_| *before <= MOST_NAMED).map(|h| said(h));
+        Some(Counter { what, ..counter(c, uid)? })
+    };
+    connections.iter().filter(|c| c.leads_elsewhere()).filter_map(&mut of).collect()
+}
+
+/// The same, and what containers move.
+fn with_containers(
+    mut counters: Vec<Counter>,
+    roots: &Roots,
+    connections: &[Connection],
+    counts: &dyn Fn(u32) -> bool,
+) -> Seen {
+    match containers::network(&roots.proc, connections, counts) {
+        Ok(more) => {
+            counters.extend(more);
+            Seen::Counters(counters)
+        }
+        Err(e) => Seen::Unreadable(format!("containers' networks: {e}")),
+    }
 }
 
 /// A program, for a person.
@@ -164,9 +205,12 @@ fn may_wait(holder: &Holder) -> bool {
     (in_front && !surroundings) || is_kernel(holder)
 }
 
-/// Whether a process is a Jupyter kernel of Python's: those are started as modules of that name.
+/// Whether a process is a kernel: it keeps what its user computed, and has no terminal.
 fn is_kernel(holder: &Holder) -> bool {
-    holder.line.contains("ipykernel")
+    let is_file = |word: &str| word.ends_with(".json") && word.contains("/kernel-");
+    holder.process.name == RSTUDIO
+        || KERNELS.iter().any(|kernel| holder.line.contains(kernel))
+        || holder.line.split(' ').any(is_file)
 }
 
 /// How many kernels each user has: whatever their variables hold ends with the VM.
@@ -191,6 +235,7 @@ fn waiting(holders: &[Holder], connections: &[Connection], now: f64) -> Seen {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sense::Sense;
     use super::*;
     use proptest::prelude::*;
 
@@ -254,11 +299,36 @@ mod tests {
             connection(4, "10.0.0.9", 0, 8),
             connection(5, "2001:db8::1", 1002, 9),
         ];
-        let names = BTreeMap::from([(1, "curl https://example.com".to_owned()), (2, "redis".to_owned())]);
-        let Seen::Counters(counters) = network(&connections, &names, &|uid| uid >= 1000) else { panic!() };
+        let holders =
+            [of("curl", "curl https://example.com", 5, true, 0, &[1]), of("redis", "redis", 0, false, 0, &[2])];
+        let counters = network(&connections, &holders, &|uid| uid >= 1000);
         let told: Vec<_> = counters.iter().map(|c| (c.who.unwrap(), c.value, c.what.as_deref())).collect();
         assert_eq!(told, [(1001, 5.0, Some("curl https://example.com")), (1002, 9.0, None)]);
         assert_ne!(counters[0].id, counters[1].id);
+    }
+
+    #[test]
+    fn what_somebody_runs_as_root_is_theirs_but_not_what_carries_their_session() {
+        let connections = [1, 2, 3].map(|inode| connection(inode, "10.0.0.9", 0, 5));
+        let lent = |name: &str, line: &str, terminal: i32, sockets: &[u32]| {
+            let mut holder = of(name, line, terminal, true, 100, sockets);
+            holder.process.lent = true;
+            holder
+        };
+        let mut carried = of("sshd", "sshd: ada@pts/0", 0, false, 0, &[]);
+        carried.process.parent = 10;
+        let holders = [
+            lent("wget", "wget https://example.com", 5, &[1]),
+            // What has the connection open before the log-in, and beside it.
+            lent("sshd", "sshd: ada [priv]", 0, &[2]),
+            carried,
+        ];
+        let counters = network(&connections, &holders, &|uid| uid >= 1000);
+        let told: Vec<_> = counters.iter().map(|c| (c.who, c.what.as_deref())).collect();
+        assert_eq!(told, [(Some(1001), Some("wget https://example.com"))]);
+        assert_eq!(remote(&holders, &connections, (1000.0, 60.0)), Seen::Counters(vec![]));
+        let Seen::Levels(levels) = waiting(&holders, &connections, 50.0) else { panic!() };
+        assert_eq!(levels.iter().map(|l| (l.who, l.what.as_deref())).collect::<Vec<_>>(), told);
     }
 
     #[test]
@@ -273,6 +343,20 @@ mod tests {
             (of("tmux: client", "tmux attach", 5, true, 100, &[1]), false),
             (of("python3", "python3 -m ipykernel_launcher -f x", 0, false, 100, &[1]), true),
             (of("python3", "python3 -m ipykernel_launcher -f x", 0, false, 100, &[2]), false),
+            (of("rsession", "/usr/lib/rstudio-server/bin/rsession -u ada", 0, false, 100, &[1]), true),
+            (
+                of(
+                    "R",
+                    "/usr/lib/R/bin/exec/R --slave -e IRkernel::main() --args /x/kernel-1.json",
+                    0,
+                    false,
+                    100,
+                    &[1],
+                ),
+                true,
+            ),
+            (of("scala", "java -jar almond.jar --connection-file /x/kernel-v2-9.json", 0, false, 100, &[1]), true),
+            (of("jq", "jq . /x/kernel-1.json.bak /x/kernels.json", 0, false, 100, &[1]), false),
         ] {
             let Seen::Levels(levels) = waiting(std::slice::from_ref(&holder), &connections, 50.0) else { panic!() };
             assert_eq!(levels.len(), usize::from(waits), "{holder:?}");
@@ -284,11 +368,10 @@ mod tests {
     fn kernels_are_counted_for_their_users() {
         let kernel =
             || of("python3", "/opt/venv/bin/python3 -m ipykernel_launcher -f /x/kernel-1.json", 0, false, 0, &[]);
-        let Seen::Levels(levels) = kernels(&[kernel(), of("python3", "python3 train.py", 0, false, 0, &[]), kernel()])
-        else {
-            panic!()
-        };
-        assert_eq!(levels.iter().map(|l| (l.who, l.value)).collect::<Vec<_>>(), [(Some(1001), 2.0)]);
+        let train = of("python3", "python3 train.py", 0, false, 0, &[]);
+        let julia = of("julia", "julia -i --color=yes /x/IJulia/src/kernel.jl /x/kernel-2.json", 0, false, 0, &[]);
+        let Seen::Levels(levels) = kernels(&[kernel(), train, kernel(), julia]) else { panic!() };
+        assert_eq!(levels.iter().map(|l| (l.who, l.value)).collect::<Vec<_>>(), [(Some(1001), 3.0)]);
     }
 
     #[test]
@@ -303,7 +386,7 @@ mod tests {
         assert!(found.sockets.contains(&u32::try_from(inode).unwrap()) && !found.line.is_empty());
         let gone =
             look(&Roots { proc: "/nonexistent".into(), ..Roots::default() }, &|_| true, None, Ok(vec![]), (1.0, 60.0));
-        assert!(gone.len() == 4 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
+        assert!(gone.len() == 5 && gone.values().all(|s| matches!(s, Seen::Unreadable(_))));
     }
 
     #[test]
@@ -321,10 +404,9 @@ mod tests {
         // No directory, so that whoever runs the tests cannot list it, root neither.
         std::fs::write(dir.path().join("10/fd"), "").unwrap();
         let refused = seen();
-        for source in [Source::Remote, Source::Program] {
-            assert!(matches!(&refused[&source], Seen::Unreadable(why) if why.contains("have open")), "{refused:?}");
+        for source in Sense::Programs.sources().iter().filter(|s| **s != Source::Due) {
+            assert!(matches!(&refused[source], Seen::Unreadable(why) if why.contains("have open")), "{refused:?}");
         }
-        assert!(matches!(&refused[&Source::Network], Seen::Counters(counters) if counters.len() == 1));
         std::fs::write(dir.path().join("10/stat"), stat.replace(" S ", " Z ")).unwrap();
         assert_eq!(seen(), ended);
     }

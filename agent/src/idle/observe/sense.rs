@@ -16,7 +16,7 @@ use std::time::Duration;
 pub enum Sense {
     /// systemd's inhibitors.
     Inhibitors,
-    /// What programs have to do with other machines, and jobs that are due.
+    /// What programs have to do with other machines and with files, and jobs that are due.
     Programs,
     /// What has not reached the share yet.
     Unsaved,
@@ -87,7 +87,9 @@ impl Sense {
     pub fn sources(self) -> &'static [Source] {
         match self {
             Sense::Inhibitors => &[Source::Inhibitor],
-            Sense::Programs => &[Source::Remote, Source::Network, Source::Program, Source::Kernels, Source::Due],
+            Sense::Programs => {
+                &[Source::Remote, Source::Io, Source::Network, Source::Program, Source::Kernels, Source::Due]
+            }
             Sense::Unsaved => &[Source::Unsaved],
             Sense::Gpu => &[Source::Gpu, Source::GpuMemory],
             Sense::Jupyter => &[Source::Kernel, Source::Notebook],

@@ -40,6 +40,8 @@ const fn margins(rescue: u64, flush: u64, again: u64, approve: u64) -> Margins {
 const REMIND: Duration = Duration::from_secs(120);
 /// What failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// So many users' files are copied at once; the others wait their turn.
+const AT_ONCE: usize = 4;
 /// The longest that one write may take.
 const WRITE: Duration = Duration::from_secs(30);
 /// While it cannot be long any more everything is written so often: who works loses no more than this when the power goes.
@@ -228,7 +230,7 @@ impl Memory {
     }
 
     fn restart(&mut self, event: &Event, facts: &Facts, steps: &mut Vec<Step>) {
-        self.tell(Notice::Restart, steps);
+        self.tell(if event.kind == EventKind::Redeploy { Notice::Move } else { Notice::Restart }, steps);
         let left = self.left(event, facts.wall);
         if left <= RESTART.0 {
             self.flush(facts, Duration::ZERO, RESTART.1, left, steps);
@@ -260,6 +262,8 @@ impl Memory {
         let open = self.is_undated(event, facts.wall);
         if !late || open {
             self.rescue(facts, steps);
+        } else {
+            self.too_late(facts);
         }
         let Some(closing) = self.closing else { return };
         // All of them, also who is not known at this moment: an agent that was just started knows nobody yet.
@@ -297,19 +301,36 @@ impl Memory {
         !ids.is_empty() && ids.iter().all(|id| self.approved.contains(id))
     }
 
-    /// Once at once, so that something is safe whatever happens, and once more when nobody works any more.
+    /// Once at once, so that something is safe whatever happens, and once more when nobody works any more. Whoever finds no
+    /// room has not failed: they come first when there is some. What fails is tried again after all others, and holds up nobody.
     fn rescue(&mut self, facts: &Facts, steps: &mut Vec<Step>) {
-        for user in &self.guests_of(facts) {
-            let again = match (self.rescued.get(user), self.closing) {
+        let mut due: Vec<(Option<Duration>, String)> = Vec::new();
+        for user in self.guests_of(facts) {
+            let old = self.rescued.get(&user);
+            let again = match (old, self.closing) {
                 (None, _) => true,
                 (Some(old), closing) => {
                     closing.is_some_and(|at| old.began < at)
                         || (old.failed.is_some() && facts.now >= old.began.saturating_add(AGAIN))
                 }
             };
-            if again && !self.busy.rescue.contains_key(user) {
-                self.busy.rescue.insert(user.clone(), facts.now);
-                steps.push(Step::Rescue { user: user.clone() });
+            if again && !self.busy.rescue.contains_key(&user) {
+                due.push((old.map(|o| o.began), user));
+            }
+        }
+        due.sort();
+        for (_, user) in due.into_iter().take(AT_ONCE.saturating_sub(self.busy.rescue.len())) {
+            self.busy.rescue.insert(user.clone(), facts.now);
+            steps.push(Step::Rescue { user });
+        }
+    }
+
+    /// It is too late to begin to copy: whose turn never came is to be told.
+    fn too_late(&mut self, facts: &Facts) {
+        for user in self.guests_of(facts) {
+            if !self.busy.rescue.contains_key(&user) && !self.rescued.contains_key(&user) {
+                let failed = Some("there was no time to begin".to_owned());
+                self.rescued.insert(user, Outcome { began: facts.now, failed, ..Outcome::default() });
             }
         }
     }
@@ -363,10 +384,17 @@ impl Memory {
         }
     }
 
-    /// What came of copying a user's files.
+    /// What came of copying a user's files. One that failed takes nothing back of what an earlier one copied, and found too big.
     pub fn rescue_done(&mut self, user: &str, outcome: Outcome) {
         let Some(began) = self.busy.rescue.remove(user) else { return };
         let old = self.rescued.remove(user).unwrap_or_default();
+        let mut outcome = outcome;
+        if outcome.failed.is_some() {
+            outcome.files = outcome.files.max(old.files);
+            if outcome.left < old.left {
+                (outcome.left, outcome.largest) = (old.left, old.largest);
+            }
+        }
         let same = (old.files, old.left) == (outcome.files, outcome.left);
         self.rescued.insert(user.to_owned(), Outcome { began, told: old.told && same, ..outcome });
     }

@@ -1,6 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
+#[path = "drain/turn_tests.rs"]
+mod turns;
+
 const S: fn(u64) -> Duration = Duration::from_secs;
 const START: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -208,11 +211,12 @@ fn a_spot_vm_copies_writes_and_goes() {
 
 #[test]
 fn a_restart_is_told_and_written_and_neither_refused_nor_approved() {
-    for kind in [EventKind::Reboot, EventKind::Redeploy] {
+    for (kind, notice) in [(EventKind::Reboot, Notice::Restart), (EventKind::Redeploy, Notice::Move)] {
         let mut vm = Vm::new(vec![event(kind, S(600))], &["ada"]);
         vm.facts.used = true;
         vm.until(599);
-        assert_eq!(vm.at(|s| *s == Step::Tell(Notice::Restart)), [0]);
+        let told = vm.log.iter().filter(|(_, step)| matches!(step, Step::Tell(_))).cloned().collect::<Vec<_>>();
+        assert_eq!(told, [(0, Step::Tell(notice))]);
         assert_eq!(vm.flushed(), [540, 555, 570, 585]);
         assert!(vm.at(|s| matches!(s, Step::Refuse | Step::Approve { .. } | Step::Rescue { .. })).is_empty());
     }
@@ -389,12 +393,12 @@ proptest! {
     #[test]
     fn it_is_never_given_up_too_soon_and_never_too_late(
         notice in 60..900_u64,
-        users in 0..4_usize,
+        users in 0..7_usize,
         weather in proptest::collection::vec((any::<bool>(), 0..4_u8, any::<bool>()), 900),
         vanishes in proptest::option::of(1..900_u64),
         restart in proptest::option::of(1..900_u64),
     ) {
-        let names = ["ada", "bob", "carol", "dan"];
+        let names = ["ada", "bob", "carol", "dan", "eve", "fay"];
         let mut vm = Vm::new(vec![event(EventKind::Terminate, S(notice))], names.get(..users).unwrap_or_default());
         let mut open: Vec<Step> = Vec::new();
         for (second, (used, fate, hangs)) in weather.into_iter().take(usize::try_from(notice).unwrap_or(0)).enumerate() {

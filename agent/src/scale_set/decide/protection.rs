@@ -1,15 +1,21 @@
 //! Protection from scale-in: on at boot before anything else, lifted only after idle was announced and committed, on
 //! again at the first sign of use. What counts is what was read back after the last change, never what was asked for.
+//!
+//! Once it is known to be lifted it is only read. If it is there again then, and no change of the agent's own can have made
+//! it so, somebody has protected the VM by hand: that is left as it is until they take it off. A VM in use is protected as
+//! always, so that what was there before it was lifted cannot be told from the agent's own.
 
 use super::Trouble;
 use crate::problem::Problem;
-use crate::scale_set::model::{Failure, Instance, Node, Protection, Use};
+use crate::scale_set::model::{Failure, Instance, Node, Protection, Reading, Use};
 use std::time::Duration;
 
 /// What was read back is read again after this: somebody may change it in the portal.
 const LOOK_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// What was read back this long ago is no longer known.
 const STALE: Duration = Duration::from_secs(30 * 60);
+/// What was read so soon after the protection was lifted may be older than that: it is nobody's doing.
+const ECHO: Duration = Duration::from_secs(2 * 60);
 /// So long it may take before a person is told, unless the answer is final.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,6 +34,15 @@ pub enum Step {
         /// Write it even if it is so already: an earlier change may still be on its way.
         force: bool,
     },
+    /// Read the VM's protection, and change nothing.
+    Look,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Change(Protection),
+    Look,
 }
 
 /// What is known from pass to pass.
@@ -36,7 +51,7 @@ pub struct Memory {
     /// What was read back, and when; nothing after anything that may have changed it.
     seen: Option<(Protection, Duration)>,
     /// The request that is under way.
-    under_way: Option<Protection>,
+    under_way: Option<Request>,
     /// No change that was asked for earlier is still on its way, as far as anybody can know. Not at first: a predecessor may
     /// have died while it lifted the protection.
     settled: bool,
@@ -48,6 +63,9 @@ pub struct Memory {
     tried: Option<Protection>,
     /// Since when it is known to be lifted.
     pub lifted: Option<Duration>,
+    /// Somebody else has protected the VM since it was lifted, and has not taken that off yet, as far as was seen. An agent
+    /// that is started anew does not know.
+    by_hand: bool,
     /// Since when the VM should be protected and is not known to be.
     bare_since: Option<Duration>,
     /// How long it took the last time until protection was confirmed.
@@ -75,9 +93,21 @@ impl Memory {
         self.committed.is_some()
     }
 
-    /// Whether the announcement that stands was committed.
+    /// Whether somebody else protects the VM from scale-in: it stays so until they take that off.
+    pub fn is_by_hand(&self) -> bool {
+        self.by_hand
+    }
+
+    /// Whether the announcement that stands was committed, and nobody else wants to keep the VM.
     fn lets_go(&self, used: Use) -> bool {
-        matches!(used, Use::Due { epoch } if self.committed == Some(epoch))
+        !self.by_hand && matches!(used, Use::Due { epoch } if self.committed == Some(epoch))
+    }
+
+    /// Whether there is nothing to change: it is lifted, as it should be, or somebody else's. What the agent asked for itself
+    /// must be through for that.
+    fn only_looks(&self, used: Use) -> bool {
+        let theirs = self.by_hand && matches!(used, Use::Due { .. });
+        self.settled && (theirs || (self.lets_go(used) && self.lifted.is_some()))
     }
 
     /// The next step, if any. `full` is what a VM in use is protected from.
@@ -97,6 +127,9 @@ impl Memory {
             return None;
         }
         let old = self.seen.is_none_or(|(_, at)| now >= at + LOOK_AGAIN);
+        if self.only_looks(used) {
+            return (old && self.trouble.is_due(now)).then_some(Step::Look);
+        }
         if known == Some(wanted) && !old {
             return match used {
                 // Only what is known to be protected is given free: otherwise nobody knows what is on its way.
@@ -114,9 +147,14 @@ impl Memory {
         self.committed = Some(epoch);
     }
 
-    /// A request is on its way.
+    /// It is being read.
+    pub fn looking(&mut self) {
+        self.under_way = Some(Request::Look);
+    }
+
+    /// A change is on its way.
     pub fn started(&mut self, wanted: Protection) {
-        (self.under_way, self.tried) = (Some(wanted), Some(wanted));
+        (self.under_way, self.tried) = (Some(Request::Change(wanted)), Some(wanted));
         if self.seen.is_some_and(|(seen, _)| seen != wanted) {
             self.seen = None;
         }
@@ -127,15 +165,21 @@ impl Memory {
         self.under_way = None;
     }
 
-    /// Takes what came of the request: what was read back after everything.
-    pub fn take(&mut self, result: Result<Protection, Failure>, now: Duration, chance: u64) {
-        let wanted = self.under_way.take();
+    /// Takes what came of the request: what was read before, and after everything.
+    pub fn take(&mut self, result: Result<Reading, Failure>, now: Duration, chance: u64) {
+        let request = self.under_way.take();
         match result {
-            Ok(seen) => {
-                let alike = wanted == Some(seen);
+            Ok(Reading { found, now: seen }) => {
+                self.judge(found, now);
                 // What was asked for, and was taken, may come yet. Where it changes nothing about scale-in, and nothing
                 // else is on its way, that does not matter.
-                self.settled = alike || (self.settled && wanted.is_some_and(|w| w.scale_in == seen.scale_in));
+                let alike = match request {
+                    Some(Request::Change(wanted)) => {
+                        self.settled = wanted == seen || (self.settled && wanted.scale_in == seen.scale_in);
+                        wanted == seen
+                    }
+                    Some(Request::Look) | None => true,
+                };
                 self.seen = self.settled.then_some((seen, now));
                 self.lifted = if seen.scale_in { None } else { self.lifted.or(Some(now)) };
                 if alike {
@@ -153,6 +197,14 @@ impl Memory {
                 self.trouble.failed(failure, now, chance);
             }
         }
+    }
+
+    /// Notes whose doing it is that the VM is, or is not, protected as it was found. While a change of the agent's own may
+    /// still be on its way nobody can know, also not soon after one.
+    fn judge(&mut self, found: Option<Protection>, now: Duration) {
+        let Some(found) = found.filter(|_| self.settled) else { return };
+        let lifted = self.lifted.is_some_and(|at| now >= at + ECHO);
+        self.by_hand = found.scale_in && (self.by_hand || lifted);
     }
 
     /// What a person should know: that scale-in may take a VM that is in use.

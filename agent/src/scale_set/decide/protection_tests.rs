@@ -15,9 +15,14 @@ fn first(wanted: Protection) -> Option<Step> {
     Some(Step::Protect { wanted, force: true })
 }
 
+/// What is read after a change; what was there before it was not looked at.
+fn after(now: Protection) -> Result<Reading, Failure> {
+    Ok(Reading { found: None, now })
+}
+
 fn done(memory: &mut Memory, wanted: Protection, now: Duration) {
     memory.started(wanted);
-    memory.take(Ok(wanted), now, 0);
+    memory.take(after(wanted), now, 0);
 }
 
 #[test]
@@ -106,12 +111,12 @@ fn a_lift_that_was_taken_and_is_not_seen_yet_is_written_over() {
     memory.committed(1);
     assert_eq!(memory.decide(FULL, Use::Due { epoch: 1 }, S(2)), protect(Protection::NONE));
     memory.started(Protection::NONE);
-    memory.take(Ok(FULL), S(3), 0);
+    memory.take(after(FULL), S(3), 0);
     // It may come at any moment, whatever is seen.
     assert!(!memory.is_safe(S(3)));
     assert_eq!(memory.decide(FULL, Use::InUse, S(4)), first(FULL), "at once, and whatever is seen");
     memory.started(FULL);
-    memory.take(Ok(Protection::NONE), S(5), 0);
+    memory.take(after(Protection::NONE), S(5), 0);
     assert!(!memory.is_safe(S(5)) && !memory.is_free(S(5), Use::Due { epoch: 1 }));
     let now = memory.trouble.again;
     assert_eq!(memory.decide(FULL, Use::InUse, now), first(FULL));
@@ -120,7 +125,7 @@ fn a_lift_that_was_taken_and_is_not_seen_yet_is_written_over() {
     // A predecessor's lift may be under way too.
     let mut memory = Memory::default();
     memory.started(FULL);
-    memory.take(Ok(Protection { scale_in: true, actions: false }), S(1), 0);
+    memory.take(after(Protection { scale_in: true, actions: false }), S(1), 0);
     assert!(!memory.is_safe(S(1)));
 }
 
@@ -136,8 +141,108 @@ fn what_was_seen_is_looked_at_again_and_grows_old() {
     assert!(!memory.is_safe(STALE));
     // Somebody took it off in the portal.
     memory.started(FULL);
-    memory.take(Ok(Protection { scale_in: true, actions: false }), STALE, 0);
+    memory.take(after(Protection { scale_in: true, actions: false }), STALE, 0);
     assert!(memory.is_safe(STALE) && memory.trouble.failure.is_some());
+}
+
+/// One that was given free at the second 10, by this announcement.
+fn free(epoch: u64) -> Memory {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(1));
+    memory.committed(epoch);
+    assert_eq!(memory.decide(FULL, Use::Due { epoch }, S(9)), protect(Protection::NONE));
+    done(&mut memory, Protection::NONE, S(10));
+    memory
+}
+
+fn seen(memory: &mut Memory, now: Protection, at: Duration) {
+    memory.looking();
+    memory.take(Ok(Reading { found: Some(now), now }), at, 0);
+}
+
+/// What the portal sets when only scale-in is ticked.
+const BY_HAND: Protection = Protection { scale_in: true, actions: false };
+
+#[test]
+fn what_is_lifted_is_only_read_and_what_somebody_protects_is_left_to_them() {
+    let (mut memory, used) = (free(4), Use::Due { epoch: 4 });
+    let look = S(10) + LOOK_AGAIN;
+    assert_eq!(memory.decide(FULL, used, look - S(1)), None);
+    assert_eq!(memory.decide(FULL, used, look), Some(Step::Look));
+    seen(&mut memory, Protection::NONE, look);
+    assert!(memory.is_free(look, used) && memory.decide(FULL, used, look + S(1)).is_none());
+    // It cannot be read for a while: nothing is written all the same.
+    memory.looking();
+    memory.take(Err(failure(Some(503))), look + STALE, 0);
+    assert_eq!(memory.decide(FULL, used, look + STALE), None, "after a pause");
+    let now = memory.trouble.again;
+    assert_eq!(memory.decide(FULL, used, now), Some(Step::Look));
+    // Somebody protects it in the portal.
+    seen(&mut memory, BY_HAND, now);
+    assert!(memory.is_by_hand() && memory.is_safe(now) && !memory.is_free(now, used));
+    for later in [S(1), S(60), LOOK_AGAIN - S(1)] {
+        assert_eq!(memory.decide(FULL, used, now + later), None, "{later:?}");
+    }
+    // Neither is it lifted by another announcement.
+    let mut other = memory.clone();
+    assert_eq!(other.decide(FULL, Use::Due { epoch: 5 }, now + S(1)), None);
+    // They take it off again: it is as free as before.
+    let now = now + LOOK_AGAIN;
+    assert_eq!(memory.decide(FULL, used, now), Some(Step::Look));
+    seen(&mut memory, Protection::NONE, now);
+    assert!(!memory.is_by_hand() && memory.decide(FULL, used, now).is_none() && memory.is_free(now, used));
+    // Under another announcement it is protected first, as always.
+    let other_one = Use::Due { epoch: 5 };
+    seen(&mut other, Protection::NONE, now);
+    assert_eq!(other.decide(FULL, other_one, now), protect(FULL));
+    other.started(FULL);
+    other.take(Ok(Reading { found: Some(Protection::NONE), now: FULL }), now, 0);
+    assert_eq!(other.decide(FULL, other_one, now), Some(Step::Commit { epoch: 5 }));
+}
+
+#[test]
+fn use_does_not_end_what_somebody_protects_and_taking_it_off_meanwhile_does() {
+    // They protect it and log in before it is looked at: it was there when the agent came to protect it.
+    let mut memory = free(4);
+    let now = S(10) + ECHO;
+    assert_eq!(memory.decide(FULL, Use::InUse, now), protect(FULL));
+    memory.started(FULL);
+    memory.take(Ok(Reading { found: Some(BY_HAND), now: FULL }), now, 0);
+    assert!(memory.is_by_hand() && memory.is_safe(now));
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 5 }, now + S(1)), None, "it stays when nobody uses it any more");
+    // In use it is made what it shall be, whoever it is of.
+    let now = now + LOOK_AGAIN;
+    assert_eq!(memory.decide(FULL, Use::InUse, now), protect(FULL));
+    memory.started(FULL);
+    memory.take(Ok(Reading { found: Some(Protection::NONE), now: FULL }), now, 0);
+    assert!(!memory.is_by_hand());
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 5 }, now), Some(Step::Commit { epoch: 5 }));
+}
+
+#[test]
+fn what_the_agent_did_itself_is_not_taken_for_somebody_elses() {
+    // It was lifted a moment ago: what is read may be older.
+    let mut memory = free(4);
+    memory.decide(FULL, Use::InUse, S(12));
+    memory.started(FULL);
+    memory.take(Ok(Reading { found: Some(FULL), now: FULL }), S(13), 0);
+    assert!(!memory.is_by_hand());
+    // A protection whose answer was lost, and that is there later.
+    let (mut memory, now) = (free(4), S(10) + ECHO + S(1));
+    memory.decide(FULL, Use::InUse, now);
+    memory.started(FULL);
+    memory.take(Err(Failure { doubtful: true, ..failure(None) }), now, 0);
+    let now = now.max(memory.trouble.again);
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 5 }, now), first(FULL), "written over, not believed");
+    memory.started(FULL);
+    memory.take(Ok(Reading { found: Some(FULL), now: FULL }), now, 0);
+    assert!(!memory.is_by_hand());
+    assert_eq!(memory.decide(FULL, Use::Due { epoch: 5 }, now), Some(Step::Commit { epoch: 5 }));
+    // What it protected the VM from at boot is its own, whatever was found.
+    let mut memory = Memory::default();
+    memory.started(FULL);
+    memory.take(Ok(Reading { found: Some(FULL), now: FULL }), S(1), 0);
+    assert!(!memory.is_by_hand());
 }
 
 fn told(memory: &Memory, now: Duration) -> Option<Problem> {
@@ -205,7 +310,8 @@ impl Server {
         };
     }
 
-    fn put(&mut self, wanted: Protection, force: bool, fate: Fate) -> Result<Protection, Failure> {
+    fn put(&mut self, wanted: Protection, force: bool, fate: Fate) -> Result<Reading, Failure> {
+        let found = (!force).then_some(self.now);
         let lost = Failure { doubtful: true, ..failure(None) };
         match fate {
             Fate::Refused => return Err(failure(Some(500))),
@@ -218,7 +324,7 @@ impl Server {
             Fate::Slow(n) if self.now != wanted => self.coming = Some((n, wanted)),
             Fate::Fine | Fate::Lost | Fate::Slow(_) => self.now = wanted,
         }
-        if matches!(fate, Fate::Lost) { Err(lost) } else { Ok(self.now) }
+        if matches!(fate, Fate::Lost) { Err(lost) } else { Ok(Reading { found, now: self.now }) }
     }
 }
 
@@ -272,8 +378,15 @@ proptest! {
                     let result = server.put(wanted, force, fate);
                     memory.take(result, now, chance);
                 }
+                Some(Step::Look) => {
+                    memory.looking();
+                    let now_there = Reading { found: Some(server.now), now: server.now };
+                    let result = if matches!(fate, Fate::Fine) { Ok(now_there) } else { Err(failure(Some(503))) };
+                    memory.take(result, now, chance);
+                }
                 None => {}
             }
+            prop_assert!(!memory.is_by_hand(), "what the agent did itself is nobody else's doing: {memory:?}");
             if !matches!(used, Use::Due { epoch } if committed == Some(epoch)) {
                 committed = None;
             }

@@ -33,7 +33,12 @@ impl View<'_> {
         let lead = format!("{}{} ", heading("in use"), self.page.mark(mark));
         self.page.paragraph(&lead, COLUMN + BEHIND_MARK, &text);
         if let Some(leave) = &view.leave {
+            let held = self.status.scale_set.as_ref().is_some_and(|set| set.by_hand);
             let text = match (leave.committed, leave.due, leave.until.as_deref().and_then(|at| self.ahead(at))) {
+                _ if held => {
+                    // It is somebody's wish, and the agent's part is done.
+                    "It would go, and is protected from scale-in by hand: it stays until that is taken off.".to_owned()
+                }
                 (true, ..) => {
                     let since = self.status.scale_set.as_ref().and_then(|set| self.lasts(set.free_since.as_deref()?));
                     let since = since.map(|d| format!("; protection lifted {d} ago")).unwrap_or_default();
@@ -265,6 +270,7 @@ mod tests {
     use super::super::super::fixtures;
     use super::*;
     use crate::status::idle::LeaveView;
+    use crate::status::model::ScaleSetView;
 
     fn context() -> Context {
         Context {
@@ -392,8 +398,17 @@ at risk    alice      2 kernels   analysis.ipynb
         let leave = Some(LeaveView { until: None, due: true, committed: true, ..leave });
         let mut free = status.clone();
         free.scale_set = Some(fixtures::free());
-        let text = render_idle(&free, &IdleView { leave, ..view }, &context()).replace('\u{a0}', " ");
+        let text =
+            render_idle(&free, &IdleView { leave: leave.clone(), ..view.clone() }, &context()).replace('\u{a0}', " ");
         assert!(text.contains("It may go at any time; protection lifted 3 min ago. To keep it:"), "{text}");
+        // Somebody protects it in the portal: what was announced does not come.
+        let (protected, free_since) = (Some(true), None);
+        free.scale_set =
+            Some(ScaleSetView { protected, by_hand: true, free: Some(false), free_since, ..fixtures::free() });
+        let text = render_idle(&free, &IdleView { leave, ..view }, &context()).replace('\u{a0}', " ");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("protected from scale-in by hand: it stays until that is taken off"), "{text}");
+        assert!(!text.contains("at any time"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use dsvm_agent::idle::decide::{commit, decide, note};
 use dsvm_agent::idle::memory::Memory;
 use dsvm_agent::idle::model::{Counter, Decision, Leave, Level, Refused, Sample, Seen, Source, Stamp, Verdict};
 use dsvm_agent::scale_set::act::{Ask, Told, documents};
-use dsvm_agent::scale_set::model::{Cloud, Event, EventKind, Failure, Instance, Node, Place, Use, Values};
+use dsvm_agent::scale_set::model::{
+    Cloud, Event, EventKind, Failure, Instance, Node, Place, Protection, Reading, Use, Values,
+};
 use dsvm_agent::worker::job::Answer;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -178,9 +180,14 @@ impl Agent {
         Some(match ask {
             Ask::Place => Ok(Told::Place(self.place.clone())),
             Ask::Protect { .. } if cloud.bare => refused(403),
+            Ask::Look { .. } => {
+                let now = policy(cloud.protected);
+                Ok(Told::Protection(Reading { found: Some(now), now }))
+            }
             Ask::Protect { wanted, .. } => {
+                let found = Some(policy(cloud.protected));
                 cloud.protected = wanted.scale_in;
-                Ok(Told::Protection(*wanted))
+                Ok(Told::Protection(Reading { found, now: *wanted }))
             }
             Ask::Publish { .. } if cloud.deaf => refused(503),
             Ask::Publish { values, at, .. } => {
@@ -258,6 +265,11 @@ fn look(stays: &mut [Stay], plans: &[Plan], now: f64, made: f64, all: bool) -> S
         ]);
     }
     Sample { at, awake: at, wall: now, seen }
+}
+
+/// What the VM is protected from, as by default.
+fn policy(protected: bool) -> Protection {
+    Protection { scale_in: protected, actions: protected }
 }
 
 /// What the metrics are called, as the agent sends them: of idle VMs, of those in use, of those in use and unprotected.

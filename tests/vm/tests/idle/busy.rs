@@ -78,6 +78,50 @@ fn container(stage: &Stage) {
     lasts(stage, &scene, &format!("systemctl stop docker-{id}.scope"));
 }
 
+/// Somebody elsewhere from whom there is much to fetch.
+fn serves(stage: &Stage) {
+    stage.begin_for_good("pages", &format!("exec {ACT} serve"));
+    stage.patiently("ss --tcp --listening --numeric | grep --quiet :7000");
+}
+
+/// A container in a network of its own, that moves much and computes next to nothing.
+fn bridged(stage: &Stage) {
+    let id = "fedcba9876543210".repeat(4);
+    stage.guest.sh(
+        "ip netns add box && ip link add outside type veth peer name eth0 netns box && ip link set outside up && \
+         ip address add 10.78.0.1/24 dev outside && ip -n box address add 10.78.0.2/24 dev eth0 && \
+         ip -n box link set eth0 up",
+    );
+    serves(stage);
+    let scene = stage.record("bridged", None, "network");
+    let scope = format!("systemd-run --quiet --scope --slice=system.slice --unit=docker-{id}.scope");
+    stage.begin_for_good("engine", &format!("exec {scope} ip netns exec box {ACT} fetch 10.78.0.1"));
+    stage.wait_named(&scene, "docker container fedcba987654", SOON);
+    lasts(stage, &scene, &format!("systemctl stop docker-{id}.scope; systemctl stop pages"));
+}
+
+/// As root, in somebody's session that they have left.
+fn errand(stage: &Stage) {
+    serves(stage);
+    let scene = stage.begin("errand", "network");
+    stage.guest.put("errand ALL=(root) NOPASSWD: ALL\n", "/etc/sudoers.d/errand", 0o440);
+    let fetch = format!("sudo {ACT} fetch {}", stage.guest.address());
+    stage.over_ssh(scene.name, &format!("tmux new-session -d 'exec {fetch}'")).ok();
+    stage.wait_named(&scene, "python3", SOON);
+    is_gone(stage, scene.name);
+    lasts(stage, &scene, "systemctl stop pages; pkill -KILL -u errand");
+}
+
+/// Small files, one after the other.
+fn files(stage: &Stage) {
+    let scene = stage.begin("files", "io");
+    let copies = "head -c 500000 /dev/zero >a; while sleep 1; do cp a b; done";
+    stage.over_ssh(scene.name, &format!("nohup sh -c '{copies}' >/dev/null 2>&1 &")).ok();
+    stage.wait_named(&scene, "sh", SOON);
+    is_gone(stage, scene.name);
+    lasts(stage, &scene, "pkill -KILL -u files");
+}
+
 /// What somebody asks for, and takes back.
 fn keep(stage: &Stage) {
     let scene = stage.begin("results", "keep");
@@ -125,4 +169,10 @@ fn programs_keep_the_vm_when_their_users_are_gone() {
 #[ignore = "long: ten minutes; run it when what is seen, or how it is judged, changes"]
 fn people_keep_the_vm_with_little_to_see_of_them() {
     all("people_keep_the_vm_with_little_to_see_of_them", &[copy, editor, keep]);
+}
+
+#[test]
+#[ignore = "long: ten minutes; run it when what is seen, or how it is judged, changes"]
+fn whoever_moves_data_keeps_the_vm() {
+    all("whoever_moves_data_keeps_the_vm", &[bridged, errand, files]);
 }

@@ -34,6 +34,41 @@ fn what_cannot_be_told_and_has_no_room_is_not_quiet() {
 }
 
 #[test]
+fn what_holds_a_part_of_a_gpu_counts_until_it_ends_and_is_a_problem_after_a_day_without_anybody() {
+    let mut vm = Vm::new();
+    let what = Some("python3 is on a GPU that does not tell who computes".to_owned());
+    let held = || vec![Level { who: Some(1001), unmeasured: true, what: what.clone(), ..Level::default() }];
+    // Another GPU's memory, and none of the first is known to be computed on.
+    vm.seen.insert(Source::Gpu, Seen::Levels([vec![Level { who: Some(1001), ..Level::default() }], held()].concat()));
+    let busy = vm.pass(23.9 * 3600.0);
+    assert_eq!((busy.verdict, busy.idle_at, busy.problems.len()), (Verdict::Busy, None, 0));
+    assert_eq!((busy.evidence[0].source, busy.evidence[0].observed), (Source::Gpu, None), "no figure is made up");
+    let busy = vm.pass(0.2 * 3600.0);
+    assert_eq!((busy.verdict, busy.problems[0].code.as_str()), (Verdict::Busy, "idle.long-busy"));
+    assert!(busy.problems[0].summary.starts_with("alice keeps this VM (python3 is on a GPU"), "{:?}", busy.problems);
+    // A figure is company: training takes days.
+    vm.levels(Source::Gpu, &[(1001, 40.0)]);
+    assert!(vm.pass(60.0).problems.is_empty());
+    vm.levels(Source::Gpu, &[]);
+    assert_eq!(vm.pass(3700.0).verdict, Verdict::Idle);
+}
+
+#[test]
+fn no_reboot_is_advised_for_a_gpu_that_tells_nothing() {
+    for (why, reboot) in
+        [(GPU_TELLS_NOTHING, false), ("the driver's library says: Driver/library version mismatch", true)]
+    {
+        let mut vm = Vm::new();
+        vm.seen.insert(Source::Gpu, Seen::Unreadable(why.into()));
+        let decision = vm.pass(2.1 * 3600.0);
+        assert_eq!(decision.verdict, Verdict::Unknown);
+        let problem = &decision.problems[0];
+        assert!(problem.summary.contains(why), "{problem:?}");
+        assert_eq!(problem.remedy.contains("sudo systemctl reboot"), reboot, "{problem:?}");
+    }
+}
+
+#[test]
 fn a_forgotten_inhibitor_is_a_problem_after_a_day_and_still_keeps() {
     let inhibitor = || {
         let what = Some("build (systemd-inhibit)".to_owned());

@@ -78,7 +78,7 @@ pub fn servers(proc: &Path, uid: u32, sockets: &[Listener]) -> Result<Vec<Result
     let own: Vec<Listener> = sockets.iter().copied().filter(|s| s.uid == uid && s.inode != 0).collect();
     let entries = std::fs::read_dir(proc).map_err(|e| format!("the process table: {e}"))?;
     let mut found: BTreeMap<u16, Result<Server, String>> = BTreeMap::new();
-    let mut hidden = 0_usize;
+    let (mut hidden, mut elsewhere) = (0_usize, 0_usize);
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
         if !entry.metadata().is_ok_and(|m| m.uid() == uid) {
@@ -90,7 +90,10 @@ pub fn servers(proc: &Path, uid: u32, sockets: &[Listener]) -> Result<Vec<Result
             continue;
         };
         let held: Vec<Listener> = own.iter().copied().filter(|s| held.contains(&s.inode)).collect();
-        let Some(first) = held.first() else { continue };
+        let Some(first) = held.first() else {
+            elsewhere += usize::from(is_elsewhere(proc, &entry.path()) && is_server(&line(&entry.path())));
+            continue;
+        };
         let server = match claim(&entry.path(), pid, uid, &held) {
             Some(claim) => server(&claim, &held),
             None if is_server(&line(&entry.path())) => {
@@ -105,9 +108,11 @@ pub fn servers(proc: &Path, uid: u32, sockets: &[Listener]) -> Result<Vec<Result
         }
     }
     let hides = || Err("a Jupyter server lets nobody look into it: it is not asked".to_owned());
-    let more = (found.len() + hidden).saturating_sub(MOST_SERVERS);
+    let waits = || Err("a Jupyter server in a network of its own, as a container has one, cannot be asked".to_owned());
+    let more = (found.len() + hidden + elsewhere).saturating_sub(MOST_SERVERS);
     let hidden = std::iter::repeat_with(hides).take(hidden);
-    let mut out: Vec<_> = found.into_values().chain(hidden).take(MOST_SERVERS).collect();
+    let elsewhere = std::iter::repeat_with(waits).take(elsewhere);
+    let mut out: Vec<_> = found.into_values().chain(hidden).chain(elsewhere).take(MOST_SERVERS).collect();
     if more > 0 {
         out.push(Err(format!("{more} more Jupyter servers than are asked")));
     }
@@ -125,6 +130,12 @@ fn inodes(directory: &Path) -> Option<BTreeSet<u32>> {
     let inode = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
     let entries = entries.into_iter().flatten().flatten().take(MOST_DESCRIPTORS);
     Some(entries.filter_map(|e| inode(std::fs::read_link(e.path()).ok()?)).collect())
+}
+
+/// Whether a process is in another network than this one (namespaces(7)): its sockets are in no table that is read here.
+fn is_elsewhere(proc: &Path, directory: &Path) -> bool {
+    let network = |process: &Path| std::fs::read_link(process.join("ns/net")).ok();
+    network(directory).zip(network(&proc.join("self"))).is_some_and(|(its, own)| its != own)
 }
 
 /// What the process says of itself, if it is a server that waits at one of these sockets.

@@ -33,8 +33,10 @@ pub enum Notice {
     Deletion,
     /// The VM is deleted in a moment.
     Reminder,
-    /// The VM restarts or moves.
+    /// The VM restarts.
     Restart,
+    /// The VM moves: it restarts, and what was on its temporary disk is lost.
+    Move,
     /// The deletion was called off.
     CalledOff,
 }

@@ -88,8 +88,6 @@ impl Place {
         self.file(&format!("cgroup/{name}/cgroup.procs"), &pids);
         let cpu = "usage_usec 8123456\nuser_usec 6100000\nsystem_usec 2023456\nnr_periods 0\nnr_throttled 0\n";
         self.file(&format!("cgroup/{name}/cpu.stat"), cpu);
-        let io = "254:0 rbytes=1048576 wbytes=4194304 rios=120 wios=300 dbytes=0 dios=0\n8:0 rbytes=4096 wbytes=0\n";
-        self.file(&format!("cgroup/{name}/io.stat"), io);
     }
 
     fn processes(&self, pids: &[u32], name: &str) {
@@ -121,7 +119,7 @@ pub fn sample() -> Turn {
         let mut seen = observer.often(&people, 100.0);
         seen.extend(observer.seldom(&people));
         let readable = |seen: &Seen| !matches!(seen, Seen::Unreadable(_));
-        assert!(seen.len() == 7 && seen.values().all(readable));
+        assert!(seen.len() == 6 && seen.values().all(readable));
         black_box(seen);
         // It stays for the next turn.
         let _ = &place;
@@ -165,7 +163,6 @@ fn first() -> Sample {
         (part.within, part.ambient) = (Some("u".to_owned()), Some(0.5));
     }
     cpu.push(Counter { id: "u".to_owned(), value: 2000.0, baseline: true, ..Counter::default() });
-    let io = people().map(|uid| counter(uid, 4096.0)).collect();
     let stamp = |uid: u32| Stamp { id: format!("pts/{uid}:9"), who: Some(uid), value: 1e9, what: None };
     let level = |uid: u32, value: f64| Level { who: Some(uid), value, ..Level::default() };
     let memory = people().map(|uid| level(uid, 3e9)).collect();
@@ -176,7 +173,6 @@ fn first() -> Sample {
         wall: 1.7e9,
         seen: [
             (Source::Cpu, Seen::Counters(cpu)),
-            (Source::Io, Seen::Counters(io)),
             (Source::Typing, Seen::Stamps(people().map(stamp).collect())),
             (Source::Memory, Seen::Levels(memory)),
             (Source::Kernels, Seen::Levels(kernels)),

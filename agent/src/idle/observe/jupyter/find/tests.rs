@@ -207,6 +207,28 @@ fn a_server_that_lets_nobody_look_into_it_is_not_taken_for_none() {
     assert!(table.found().is_empty());
 }
 
+#[test]
+fn a_server_in_a_container_is_not_taken_for_none() {
+    let table = Table::new(1);
+    let dir = table.dir.path();
+    let network = |process: &str, number: u32| {
+        std::fs::create_dir_all(dir.join(process).join("ns")).unwrap();
+        let link = dir.join(process).join("ns/net");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(format!("net:[{number}]"), link).unwrap();
+    };
+    std::fs::remove_dir_all(dir.join("10/fd")).unwrap();
+    table.write("10/cmdline", "python3\0/opt/conda/bin/jupyter-lab\0");
+    network("self", 1);
+    network("10", 1);
+    assert!(table.found().is_empty());
+    network("10", 2);
+    let found = table.found();
+    assert!(found.len() == 1 && found[0].as_ref().unwrap_err().contains("container"), "{found:?}");
+    table.write("10/cmdline", "python3\0train.py\0");
+    assert!(table.found().is_empty());
+}
+
 proptest! {
     #[test]
     fn any_environment_and_file_is_a_claim_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
