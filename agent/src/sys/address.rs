@@ -64,8 +64,8 @@ pub fn listen_ahead(address: IpAddr, port: u16) -> io::Result<TcpListener> {
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 
-/// `RTM_NEWADDR` or `RTM_DELADDR` of linux/rtnetlink.h: `struct nlmsghdr`, `struct ifaddrmsg` of linux/if_addr.h, and its attributes. One that
-/// is there gets the new lease.
+/// `RTM_NEWADDR` or `RTM_DELADDR` of linux/rtnetlink.h: `struct nlmsghdr`, `struct ifaddrmsg` of linux/if_addr.h, and its
+/// attributes. One that is there gets the new lease.
 fn request(kind: u16, flags: u16, address: IpAddr, lease: Duration) -> Vec<u8> {
     const HOST: u8 = 254;
     let (family, bytes) = match address {
