@@ -45,7 +45,18 @@ fn ignores() -> String {
 
 /// What whoever asks a file server there is told.
 fn refusal(at: SocketAddr) -> String {
-    let mut stream = TcpStream::connect_timeout(&at, LONG).unwrap();
+    let began = std::time::Instant::now();
+    let mut stream = loop {
+        match TcpStream::connect_timeout(&at, LONG) {
+            Ok(stream) => break stream,
+            // The kernel makes an IPv6 address's route a moment later (addrconf_dad_work of net/ipv6/addrconf.c). Its own
+            // client of the file server tries again, too.
+            Err(e) if e.kind() == io::ErrorKind::NetworkUnreachable && began.elapsed() < LONG => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(e) => panic!("{e}"),
+        }
+    };
     stream.set_read_timeout(Some(LONG)).unwrap();
     stream.write_all(&ask_smb([9; 32])).unwrap();
     let mut first = [0; 4];
