@@ -45,8 +45,13 @@ impl Kept {
         }
     }
 
-    /// After they were kept, or not. It counts as done from when it is begun ([`Kept::Yes`]): should the files be read
-    /// again meanwhile, what is kept may be older, and success says nothing.
+    /// After a helper was asked to keep them, or could not be. It counts as done from when it is begun: should the files
+    /// be read again meanwhile, what is kept may be older, and success says nothing ([`Kept::took`]).
+    pub fn begun(asked: bool, now: Duration) -> Self {
+        if asked { Kept::Yes } else { Kept::NotBefore(now + AGAIN) }
+    }
+
+    /// After they were kept, or not.
     pub fn took(self, result: Result<(), Failure>, now: Duration) -> Self {
         match result {
             Ok(()) => self,
@@ -111,6 +116,7 @@ mod tests {
         let failed = Kept::Yes.took(Err(Failure::said(Attempt::Worker, "full")), now);
         assert!(!failed.wants(now) && failed.wants(now + AGAIN));
         assert_eq!(failed.again(), Some(now + AGAIN));
+        assert_eq!((Kept::begun(false, now), Kept::begun(true, now)), (failed, Kept::Yes));
     }
 
     #[test]

@@ -39,8 +39,7 @@ impl Brain {
         if self.engine.kept.wants(facts.now) && self.engine.has_room(&Job::KeepSettings) {
             let pause = self.before_keeping(decision);
             if pause.is_zero() {
-                self.engine.kept = Kept::Yes;
-                self.start(Job::KeepSettings);
+                self.engine.kept = Kept::begun(self.start(Job::KeepSettings), facts.now);
             } else {
                 self.look_after(pause);
             }
