@@ -4,12 +4,12 @@
 
 use crate::config::settings::Kind;
 use crate::share::abandon::place::Places;
-use crate::share::abandon::silence::{Look, Silence};
+use crate::share::abandon::silence::{self, Look, Silence};
 use crate::share::abandon::unmounting::Unmounting;
 use crate::share::abandon::{self, Ending, Server};
 use crate::share::doctor::examine::GREETING;
 use crate::share::doctor::{Examine, Examined};
-use crate::share::model::{Attempt, Failure};
+use crate::share::model::Attempt;
 use crate::sys::clock::boottime;
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::{process, systemd};
@@ -119,33 +119,15 @@ impl Asked<'_> {
     }
 }
 
-/// What it means for the server that the helper that greets it said this. A refusal is a sign of life. What this VM is the
-/// cause of is none of death, because any of its users can bring that about: by taking all ports, all memory, all
-/// descriptors. Nor is it that the helper said nothing: what a server does ends in time (`greet`), so the helper was late.
+/// What the helper that greets a server found out of it. Nothing, when it said nothing: what a server does ends in time
+/// (`greet`), so the helper was late.
 fn heard(answer: &Result<Answer, String>) -> Option<bool> {
-    let Ok(answer) = answer else { return None };
     match answer {
-        Answer::Examined(_) => Some(true),
-        Answer::Failed(Failure { attempt: Attempt::Mount, errno: Some(libc::EPROTONOSUPPORT), .. }) => Some(true),
-        Answer::Failed(Failure { attempt: Attempt::Connect | Attempt::Mount, errno: Some(errno), .. }) => {
-            SILENT.contains(errno).then_some(false)
-        }
+        Ok(Answer::Examined(_)) => Some(true),
+        Ok(Answer::Failed(failure)) => silence::shown_by(failure),
         _ => None,
     }
 }
-
-/// What connect(2), read(2) and write(2) say of a server that is not there or gives no answer (tcp(7), ip(7)), and of a
-/// network that is not there, over which nothing could be written either.
-const SILENT: [i32; 8] = [
-    libc::ETIMEDOUT,
-    libc::ECONNREFUSED,
-    libc::ECONNRESET,
-    libc::EPIPE,
-    libc::EHOSTUNREACH,
-    libc::EHOSTDOWN,
-    libc::ENETUNREACH,
-    libc::ENETDOWN,
-];
 
 /// What it means for the server that the helper that asks a file system of it said this after so long. One that
 /// takes all its time waits for the server: whether it does so for another reason need not be known any more, since the server
@@ -227,51 +209,16 @@ impl Dead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::share::model::Failure;
 
     #[test]
-    fn only_the_servers_own_silence_is_silence() {
-        let failed =
-            |attempt, errno: i32| Ok(Answer::Failed(Failure { attempt, errno: Some(errno), details: Vec::new() }));
-        let silent = [
-            libc::ETIMEDOUT,
-            libc::ECONNREFUSED,
-            libc::ECONNRESET,
-            libc::EPIPE,
-            libc::EHOSTUNREACH,
-            libc::EHOSTDOWN,
-            libc::ENETUNREACH,
-            libc::ENETDOWN,
-        ];
-        // What this VM, or a user of it, is the cause of.
-        let own = [
-            libc::EADDRNOTAVAIL,
-            libc::EADDRINUSE,
-            libc::EMFILE,
-            libc::ENFILE,
-            libc::ENOBUFS,
-            libc::ENOMEM,
-            libc::EAGAIN,
-            libc::EPERM,
-            libc::EACCES,
-            libc::EINTR,
-            libc::EINVAL,
-        ];
-        for attempt in [Attempt::Connect, Attempt::Mount] {
-            for (errnos, expected) in [(&silent[..], Some(false)), (&own[..], None)] {
-                for errno in errnos {
-                    assert_eq!(heard(&failed(attempt, *errno)), expected, "{attempt:?} {errno}");
-                }
-            }
-        }
+    fn a_helper_that_says_nothing_says_nothing_of_the_server() {
         for (answer, expected) in [
-            // It refuses, or it is no file server: it is there.
-            (failed(Attempt::Mount, libc::EPROTONOSUPPORT), Some(true)),
-            (failed(Attempt::Worker, libc::ETIMEDOUT), None),
             (Ok(Answer::Failed(Failure::said(Attempt::Worker, "x"))), None),
-            (Ok(Answer::Failed(Failure::said(Attempt::Connect, "x"))), None),
             // Whoever asks is late, or was never started.
             (Err("there is no answer within 4 s".to_owned()), None),
             (Ok(Answer::Done), None),
+            (Ok(Answer::Examined(Examined::Held { ms: None })), Some(true)),
         ] {
             assert_eq!(heard(&answer), expected, "{answer:?}");
         }

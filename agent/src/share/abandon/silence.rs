@@ -1,5 +1,6 @@
 //! When a server is dead to a VM that goes down.
 
+use crate::share::model::{Attempt, Failure};
 use std::time::Duration;
 
 /// A server that has not answered for so long, and so often, is dead to a VM that goes down: one that is only being
@@ -10,6 +11,32 @@ const LOOKS: u32 = 3;
 /// So many bytes from one look to the next are work. Fewer are what a client and a server say when they meet, which ones that
 /// are as good as dead can go on with for ever.
 const WORK: u64 = 64 * 1024;
+/// What connect(2), read(2) and write(2) say of a server that is not there or gives no answer (tcp(7), ip(7)), and of a
+/// network that is not there, over which nothing could be written either.
+const SILENT: [i32; 8] = [
+    libc::ETIMEDOUT,
+    libc::ECONNREFUSED,
+    libc::ECONNRESET,
+    libc::EPIPE,
+    libc::EHOSTUNREACH,
+    libc::EHOSTDOWN,
+    libc::ENETUNREACH,
+    libc::ENETDOWN,
+];
+
+/// Whether a server that was greeted in vain is there all the same. A refusal is a sign of life. What this VM is the
+/// cause of says nothing, because any of its users can bring that about: by taking all ports, all memory, all
+/// descriptors.
+pub fn shown_by(failure: &Failure) -> Option<bool> {
+    match failure {
+        Failure { attempt: Attempt::Mount, errno: Some(libc::EPROTONOSUPPORT), .. } => Some(true),
+        Failure { attempt: Attempt::Connect | Attempt::Mount, errno: Some(errno), .. } => {
+            SILENT.contains(errno).then_some(false)
+        }
+        _ => None,
+    }
+}
+
 /// A look at a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
@@ -50,6 +77,36 @@ impl Silence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_servers_own_silence_is_silence() {
+        let failed = |attempt, errno: i32| Failure { attempt, errno: Some(errno), details: Vec::new() };
+        // What this VM, or a user of it, is the cause of.
+        let own = [
+            libc::EADDRNOTAVAIL,
+            libc::EADDRINUSE,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EAGAIN,
+            libc::EPERM,
+            libc::EACCES,
+            libc::EINTR,
+            libc::EINVAL,
+        ];
+        for attempt in [Attempt::Connect, Attempt::Mount] {
+            for (errnos, expected) in [(&SILENT[..], Some(false)), (&own[..], None)] {
+                for errno in errnos {
+                    assert_eq!(shown_by(&failed(attempt, *errno)), expected, "{attempt:?} {errno}");
+                }
+            }
+        }
+        // It refuses, or it is no file server: it is there.
+        assert_eq!(shown_by(&failed(Attempt::Mount, libc::EPROTONOSUPPORT)), Some(true));
+        assert_eq!(shown_by(&failed(Attempt::Worker, libc::ETIMEDOUT)), None);
+        assert_eq!(shown_by(&Failure::said(Attempt::Connect, "x")), None);
+    }
 
     #[test]
     fn a_server_is_dead_after_some_time_and_some_looks() {
