@@ -15,6 +15,7 @@ mod host;
 mod image;
 mod licences;
 mod manual;
+mod order;
 mod program;
 mod sbom;
 mod size;
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::Options),
     /// Build the package and print one table of what it takes: on a disk, to download, to build, to trust.
     Size(size::Options),
+    /// Record anew which functions the service calls, so that they lie together in the program. As root.
+    Order,
     /// Make the manual pages and the completions of shells, as the package has them.
     Manual {
         /// Where to.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Size(options) => size::measure(&options).map_err(Box::from),
         Command::Test { rings, only, long } => test::run(&rings, only.as_deref(), long),
         Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
+        Command::Order => order::record::run_and_keep().map_err(Box::from),
         Command::Template => template::write().map_err(Box::from),
         Command::Image { suite, force } => {
             image::build(suite, force).map(|path| println!("{}", path.display())).map_err(Box::from)
