@@ -17,9 +17,11 @@ for unit in "$@"; do
         rollups+=("/proc/$process/smaps_rollup")
         tasks+=("/proc/$process/task"/*/status)
     done
-    awk -v whose="$unit" '$1 == "Pss:" { pss += $2 } $1 == "Rss:" { rss += $2 } $1 ~ "^Private_(Clean|Dirty):" { uss += $2 }
-        END { print whose " pss_kib " pss; print whose " rss_kib " rss; print whose " uss_kib " uss }' "${rollups[@]}"
-    awk -v whose="$unit" "$switches" "${tasks[@]}"
+    # Short-lived ones end while they are looked at.
+    { cat "${rollups[@]}" 2>/dev/null || true; } | awk -v whose="$unit" '
+        $1 == "Pss:" { pss += $2 } $1 == "Rss:" { rss += $2 } $1 ~ "^Private_(Clean|Dirty):" { uss += $2 }
+        END { print whose " pss_kib " pss; print whose " rss_kib " rss; print whose " uss_kib " uss }'
+    { cat "${tasks[@]}" 2>/dev/null || true; } | awk -v whose="$unit" "$switches"
     awk -v whose="$unit" "$cpu" "/sys/fs/cgroup$group/cpu.stat"
 done
 # Processes end while they are looked at.
