@@ -7,6 +7,7 @@
 
 mod mangled;
 pub mod record;
+
 use crate::deb::{root, target};
 use crate::host::{Error, at};
 use std::fs;
@@ -77,7 +78,7 @@ fn stale(kept: &str, sections: &str) -> Option<String> {
     let (recorded, found) = (recorded.unwrap_or(0), found.unwrap_or(0));
     (found * 100 < recorded * ENOUGH).then(|| {
         format!(
-            "{KEPT} is of another time: {found} of {recorded} bytes were found. The service takes more memory than it need: \
+            "{KEPT} is of another time: {found} of {recorded} bytes were found. The service takes more memory than it needs to: \
              cargo xtask order"
         )
     })
