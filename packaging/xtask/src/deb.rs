@@ -79,7 +79,10 @@ pub fn pack_again(package: &Path) -> Result<(), Error> {
 }
 
 /// Packs `program` with everything that belongs to it, in `work`, and returns the package's path.
-fn pack(work: &Path, program: &Path, version: &str) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// Files cannot be copied, or debhelper fails.
+pub fn pack(work: &Path, program: &Path, version: &str) -> Result<PathBuf, Error> {
     fresh_directory(work)?;
     let tree = work.join("dsvm-agent");
     let epoch = source_date_epoch()?;

@@ -37,19 +37,22 @@ enum Callers {
 /// The flag of rustc's for names of RFC 2603: with others all instances of a generic function have the same name.
 pub const MANGLING: &str = "-Csymbol-mangling-version=v0";
 
-/// The flags of rustc's that put functions in order.
+/// In whose build script's environment the linker's script is named.
+pub const ENVIRONMENT: &str = "DSVM_AGENT_LINKER_SCRIPT";
+
+/// Writes the linker's script that puts functions in order.
 ///
 /// # Errors
-/// The list cannot be read, or the linker's script not be written.
-pub fn flags() -> Result<Vec<String>, Error> {
+/// The list cannot be read, or the script not be written.
+pub fn linker_script() -> Result<PathBuf, Error> {
     let kept = root().join(KEPT);
     let script = script(&at(&kept, fs::read_to_string(&kept))?);
     // cargo links again when its name is another.
     let directory = target().join("order");
     at(&directory, fs::create_dir_all(&directory))?;
-    let path: PathBuf = directory.join(format!("{}.ld", Key::new().with(&script).name()));
+    let path = directory.join(format!("{}.ld", Key::new().with(&script).name()));
     at(&path, fs::write(&path, script))?;
-    Ok(vec![MANGLING.to_owned(), format!("-Clink-arg=-Wl,-T,{}", path.display())])
+    Ok(path)
 }
 
 /// The names in the list, as the linker compares them.

@@ -8,7 +8,7 @@ use crate::deb::{root, target};
 use crate::host::{self, Error, at, run};
 use crate::order;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use vm::cache::{self, Lock};
 
@@ -33,9 +33,9 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// # Errors
 /// It cannot be built here, or needs a newer C library or another library.
 pub fn build() -> Result<PathBuf, Error> {
-    release(&["--package=dsvm-agent"])?;
-    let program = path();
     host::packages(&["binutils"])?;
+    let program = path();
+    run(Command::new("strip").arg("--strip-all").arg(with_names()?).arg("-o").arg(&program))?;
     let readelf = |asked: &[&str]| run(Command::new("readelf").arg("--wide").args(asked).arg(&program));
     if let Some(remark) = order::remark(&readelf(&["--sections"])?)? {
         println!("{remark}");
@@ -44,15 +44,12 @@ pub fn build() -> Result<PathBuf, Error> {
     objection(&said).map_or(Ok(program), |why| Err(Error::Failed("the build of the program".to_owned(), why)))
 }
 
-/// Builds it as it is released, but with the names of its functions.
+/// Builds it and returns its path before the names of its functions are gone: where each lies is the same after that.
 ///
 /// # Errors
 /// It cannot be built here.
 pub fn with_names() -> Result<PathBuf, Error> {
-    let directory = target().join("names");
-    let arguments = ["--package=dsvm-agent", "--config=profile.release.strip=false"];
-    cargo(&arguments, &directory, vec![order::MANGLING.to_owned()])?;
-    Ok(released(&directory).join("dsvm-agent"))
+    Ok(release(&["--package=dsvm-agent"])?.join("dsvm-agent"))
 }
 
 /// Builds what cargo's `arguments` name as what is released is built, and returns the directory that it is in then. What
@@ -61,43 +58,40 @@ pub fn with_names() -> Result<PathBuf, Error> {
 /// # Errors
 /// It cannot be built here.
 pub fn release(arguments: &[&str]) -> Result<PathBuf, Error> {
-    cargo(arguments, &target(), order::flags()?)?;
-    Ok(released(&target()))
-}
-
-fn cargo(arguments: &[&str], directory: &Path, mut flags: Vec<String>) -> Result<String, Error> {
     if std::env::consts::ARCH != "x86_64" {
         return Err(Error::Missing("the package is built on amd64 only".to_owned()));
     }
     let tools = tools()?;
     let cargo_home =
         std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
-    flags.push(format!("--remap-path-prefix={}=.", root().display()));
+    let mut flags = vec![order::MANGLING.to_owned(), format!("--remap-path-prefix={}=.", root().display())];
     flags.extend(cargo_home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
     let (major, minor) = GLIBC;
     run(Command::new(tools.join("bin/cargo-zigbuild"))
-        .args(["zigbuild", "--release", "--locked"])
+        .args(["zigbuild", "--release", "--locked", "--config=profile.release.strip=false"])
         .args(arguments)
         .arg("--target")
         .arg(format!("{TRIPLE}.{major}.{minor}"))
         .arg("--target-dir")
-        .arg(directory)
+        .arg(target())
         .env("CARGO", env!("CARGO"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .env(order::ENVIRONMENT, order::linker_script()?)
         .env("CARGO_ZIGBUILD_ZIG_PATH", tools.join("ziglang/zig"))
         .env("CARGO_ZIGBUILD_CACHE_DIR", target().join("zig"))
         .env("ZIG_GLOBAL_CACHE_DIR", target().join("zig/global"))
         .env("ZIG_LOCAL_CACHE_DIR", target().join("zig/local"))
-        .current_dir(root()))
+        .current_dir(root()))?;
+    Ok(released())
 }
 
-fn released(target: &Path) -> PathBuf {
-    target.join(TRIPLE).join("release")
+fn released() -> PathBuf {
+    target().join(TRIPLE).join("release")
 }
 
 /// Where the built program is.
 pub fn path() -> PathBuf {
-    released(&target()).join("dsvm-agent")
+    released().join("dsvm-agent.stripped")
 }
 
 /// The linker's files, kept from build to build beside the guests' images.

@@ -1,7 +1,7 @@
 //! Guests with the agent's package.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::guest::Guest;
@@ -61,24 +61,23 @@ pub fn package() -> PathBuf {
 }
 
 /// The state from which [`crate::Scenario::agent_vm`] starts.
-pub(crate) fn state(image: Image, service: Service) -> State {
-    installed(people(image.clone()), service.name(), image, service)
+pub(crate) fn state(image: Image, service: Service, package: &Path) -> State {
+    installed(people(image.clone()), service.name(), image, service, package)
 }
 
 /// The state from which [`crate::Scenario::hub_vm`] starts.
 pub(crate) fn state_for_hub(image: Image) -> State {
     let compiled = Recipe::new("modules", image.clone()).on(people(image.clone())).input(COMPILE);
     let compiled = compiled.state(|guest| drop(guest.ssh_within(COMPILE, Duration::from_secs(1800)).ok()));
-    installed(compiled, "agent-hub", image, Service::Running)
+    installed(compiled, "agent-hub", image, Service::Running, &package())
 }
 
 fn people(image: Image) -> State {
     Recipe::new("people", image).input(PEOPLE).state(|guest| drop(guest.sh(PEOPLE)))
 }
 
-fn installed(on: State, name: &str, image: Image, service: Service) -> State {
-    let package = package();
-    let bytes = fs::read(&package).unwrap_or_else(|error| panic!("{}: {error}", package.display()));
+fn installed(on: State, name: &str, image: Image, service: Service, package: &Path) -> State {
+    let bytes = fs::read(package).unwrap_or_else(|error| panic!("{}: {error}", package.display()));
     let recipe = Recipe::new(name, image).on(on).input(INSTALL).input(&bytes);
     recipe.state(|guest| {
         guest.put(&bytes, "/root/agent.deb", 0o644);

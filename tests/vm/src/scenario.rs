@@ -57,6 +57,11 @@ impl Scenario {
         self.agent_vm_of(Suite::default(), name, service)
     }
 
+    /// The same with this package, whichever is under test.
+    pub fn vm_with(&self, package: &Path, name: &str, service: Service) -> Guest {
+        self.resume(name, &agent::state(Image::of(Suite::default()), service, package))
+    }
+
     /// The same, where JupyterHub and what it starts are read from the disk in seconds: their modules were compiled before.
     pub fn hub_vm(&self, name: &str) -> Guest {
         self.resume(name, &agent::state_for_hub(Image::of(Suite::default())))
@@ -64,7 +69,7 @@ impl Scenario {
 
     /// The same as [`Scenario::agent_vm`] on another release.
     pub fn agent_vm_of(&self, suite: Suite, name: &str, service: Service) -> Guest {
-        self.resume(name, &agent::state(Image::of(suite), service))
+        self.resume(name, &agent::state(Image::of(suite), service, &agent::package()))
     }
 }
 

@@ -2,18 +2,32 @@
 
 use super::mangled::pattern;
 use super::{Callers, KEPT};
-use crate::deb::{fresh_directory, root, target};
+use crate::deb::{self, root, target};
 use crate::host::{self, Error, at, run};
-use crate::program;
-use namespaces::{SOON, Sandbox, built, wait_for};
+use crate::{image, program};
+use namespaces::built;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use vm::{Scenario, Service, together};
 
-/// So long nothing new happens, so that all that comes by the clock has come.
-const QUIET: Duration = Duration::from_secs(90);
+/// So long nothing new happens, so that all that comes by the clock has come: the rarest look is taken every five minutes.
+const QUIET: Duration = Duration::from_secs(330);
+
+/// What the unit is given besides. Every function is met slowly once in each process, and who looks is the process that
+/// systemd started: neither its deadlines nor what keeps the service from tracing anybody may hold.
+const UNIT: &str = "[Service]
+NotifyAccess=all
+TimeoutStartSec=15min
+WatchdogSec=0
+CapabilityBoundingSet=~
+SystemCallFilter=
+ExecStart=
+ExecStart=/usr/local/bin/calls /root/functions /root/called /usr/bin/dsvm-agent run
+";
 
 /// A function of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,47 +37,44 @@ struct Function {
     names: Vec<String>,
 }
 
-/// Runs the service in a sandbox, with people who come, and keeps what it called.
+/// Runs the service in a guest with an SMB share, with people who come, and keeps what it called.
 ///
 /// # Errors
 /// It cannot be built or run here.
 pub fn run_and_keep() -> Result<(), Error> {
-    host::packages(&["binutils", "passwd", "procps", "util-linux"])?;
-    // The program that people in the sandbox call.
-    namespaces::program();
-    let tools = target().join("order/tools");
-    fresh_directory(&tools)?;
-    let program = host::timed("building the program with its names", program::with_names)?;
+    host::packages(&["binutils"])?;
+    image::build(vm::Suite::default(), false)?;
+    let program = host::timed("building the program", program::with_names)?;
     let functions = functions(&run(Command::new("nm").args(["--defined-only", "--print-size"]).arg(&program))?);
-    for (from, to) in [(program, "dsvm-agent"), (built("namespaces", "calls"), "calls")] {
-        at(&from, fs::copy(&from, tools.join(to)))?;
-    }
-    let addresses: String = functions.keys().fold(String::new(), |mut all, address| {
-        let _ = writeln!(all, "{address:x}");
-        all
-    });
-    let list = tools.join("functions");
-    at(&list, fs::write(&list, addresses))?;
-    let vm = Sandbox::with_tools("vm1", &tools).ok_or_else(|| Error::Missing("namespaces need root".to_owned()))?;
-    let called = host::timed("recording", || Ok(record(&vm)))?;
+    // In the package it lies where it lay, without its names.
+    let package = deb::pack(&target().join("order/deb"), &program, env!("CARGO_PKG_VERSION"))?;
+    let called = host::timed("recording", || record(&package, &functions))?;
     let kept = root().join(KEPT);
     at(&kept, fs::write(&kept, text(&functions, &callers(&called))))
 }
 
 /// What the service calls while it starts, people come and go, and nobody does anything.
-fn record(vm: &Sandbox) -> String {
-    for user in ["ada", "grace", "edsger"] {
-        vm.user(user);
-    }
-    vm.configure("");
-    let _service = vm.spawn_as("root", "/run/tools/calls /run/tools/functions /tmp/called /run/tools/dsvm-agent run");
-    wait_for("the service is ready", SOON, || vm.sh("dsvm-agent wait --timeout 1s").success());
-    vm.log_in("ada").ok();
-    vm.user("barbara");
-    wait_for("who is new is served", SOON, || vm.log_in("barbara").success());
-    std::thread::sleep(QUIET);
-    vm.sh("dsvm-agent status --json").ok();
-    vm.read("/tmp/called")
+fn record(package: &Path, functions: &BTreeMap<u64, Function>) -> Result<String, Error> {
+    let addresses: String = functions.keys().fold(String::new(), |mut all, address| {
+        let _ = writeln!(all, "{address:x}");
+        all
+    });
+    let calls = built("namespaces", "calls");
+    let scenario = Scenario::new("order");
+    let (_server, guest) = together(|| scenario.file_server(), || scenario.vm_with(package, "vm1", Service::Off));
+    guest.start_azure(&built("azure", "azure"));
+    guest.configure_smb();
+    guest.put(at(&calls, fs::read(&calls))?, "/usr/local/bin/calls", 0o755);
+    guest.put(addresses, "/root/functions", 0o600);
+    guest.put(UNIT, "/etc/systemd/system/dsvm-agent.service.d/calls.conf", 0o644);
+    guest.sh("systemctl daemon-reload");
+    let within = |line: &str, time| guest.ssh_within(line, time).ok();
+    within("systemctl start dsvm-agent && dsvm-agent wait --timeout 10m", Duration::from_secs(1500));
+    let _ = guest.log_in("alice", "touch ~/notebooks/remote/new");
+    guest.sh("useradd --create-home --shell /bin/bash dave");
+    let _ = guest.log_in("dave", "true");
+    within(&format!("sleep {}; dsvm-agent status --json", QUIET.as_secs()), QUIET * 2);
+    Ok(String::from_utf8_lossy(&guest.get("/root/called")).into_owned())
 }
 
 /// By address, from what nm(1) says.
