@@ -82,6 +82,8 @@ pub struct Memory {
     pub unserved: BTreeSet<String>,
     /// Names that for sure were nobody's when they were asked for.
     pub absent: BTreeSet<String>,
+    /// Names whose number is somebody else's by now: what was mounted for them would be the other's.
+    pub displaced: BTreeSet<String>,
     /// Names of known users, or of owners of mounts, whom the name services did not mention: to be asked for by name.
     pub missing: BTreeSet<String>,
     /// When those were asked for last without an answer.

@@ -8,7 +8,7 @@ use crate::workspace::memory::{Memory, Record};
 use crate::workspace::model::{Account, Found, Person};
 use crate::workspace::names;
 use crate::workspace::shared::owner_of;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ pub fn take(memory: &mut Memory, settings: &Settings, found: Found, lowest: u32,
     let mut left = std::mem::take(&mut memory.users);
     for account in found.accounts {
         memory.missing.remove(&account.name);
+        memory.displaced.remove(&account.name);
         if account.uid < lowest || !is_served(&settings.workspace, &account) {
             left.remove(&account.name);
             memory.unserved.insert(account.name);
@@ -95,7 +96,9 @@ pub fn take(memory: &mut Memory, settings: &Settings, found: Found, lowest: u32,
     }
     // A number that is somebody else's by now settles it: nobody may see what was mounted for the other.
     let uids: HashSet<u32> = memory.users.values().map(|r| r.account.uid).collect();
-    left.retain(|_, old| !uids.contains(&old.account.uid));
+    let (displaced, mut left): (BTreeMap<_, _>, _) =
+        left.into_iter().partition(|(_, old)| uids.contains(&old.account.uid));
+    memory.displaced.extend(displaced.into_keys());
     memory.users.append(&mut left);
     memory.index();
     memory.share(settings);
@@ -105,7 +108,8 @@ pub fn take(memory: &mut Memory, settings: &Settings, found: Found, lowest: u32,
 /// work on it. Who is known has no place in a shared directory that is not for them, or not any more.
 pub(super) fn is_nobodys(memory: &Memory, settings: &Settings, directory: &Path) -> bool {
     owner_of(settings, directory).is_none_or(|name| {
-        memory.users.contains_key(&name) || memory.absent.contains(&name) || memory.unserved.contains(&name)
+        memory.users.contains_key(&name)
+            || [&memory.absent, &memory.unserved, &memory.displaced].iter().any(|names| names.contains(&name))
     })
 }
 
@@ -184,8 +188,16 @@ mod tests {
     fn a_number_that_is_somebody_elses_by_now_is_no_doubt() {
         let mut memory = Memory::default();
         told(&mut memory, true, &[("ada", 1001)], &[]);
-        told(&mut memory, true, &[("mallory", 1001)], &[]);
-        assert_eq!(users(&memory), ["mallory"]);
+        let (settings, ada) = (Settings::default(), Path::new("notebooks/ada"));
+        assert!(!is_nobodys(&memory, &settings, Path::new("notebooks/bob")));
+        // Nobody says that there is no ada any more, now or the next time: a directory service is down.
+        for _ in 0..2 {
+            told(&mut memory, true, &[("mallory", 1001)], &[]);
+            assert_eq!(users(&memory), ["mallory"]);
+            assert!(is_nobodys(&memory, &settings, ada), "it would be mallory's");
+        }
+        told(&mut memory, false, &[("ada", 1002)], &[]);
+        assert!(memory.displaced.is_empty() && users(&memory) == ["ada", "mallory"]);
     }
 
     #[test]
