@@ -3,9 +3,11 @@
 use super::arguments::ImportArgs;
 use super::seat::{DEGRADED, READY};
 use super::terminal::Terminal;
+use crate::config::settings::Share;
 use crate::config::{self, Settings};
 use crate::daemon::request::Request;
 use crate::share::diagnosis::bytes as human;
+use crate::share::observe;
 use crate::status::ask;
 use crate::status::escape::{Charset, escape};
 use crate::sys::mountinfo;
@@ -48,7 +50,7 @@ pub fn run(arguments: &ImportArgs, config: &Path) -> Result<u8, String> {
     let share = settings.share.as_ref().ok_or("no share is configured on this VM")?;
     let name = names::escape(&account.name).ok_or("this user's name cannot be a directory's name on the share")?;
     let directory = crate::share::model::user_directory(&settings.workspace.directory, &name);
-    mounted(&share.mount_point.join(&directory), &account.name)?;
+    mounted(share, &share.mount_point.join(&directory), &account.name)?;
     let person = Person::new(account.uid, account.gid, account.groups.clone(), account.home.clone())?;
     let directory = directory.to_string_lossy().into_owned();
     let job =
@@ -102,12 +104,13 @@ fn login(user: &str) -> Result<String, String> {
 }
 
 /// Waits until the agent has mounted the directory, as at a log-in. It stays: the worker is the user's process.
-fn mounted(target: &Path, user: &str) -> Result<(), String> {
+fn mounted(share: &Share, target: &Path, user: &str) -> Result<(), String> {
     let question = login(user)?;
     for _ in 0..ASKED {
         // Even if it is mounted: it might be about to go.
         let told = ask::tell(&socket(), &question, ANSWER);
-        if mountinfo::read().unwrap_or_default().iter().any(|m| m.target == target) {
+        let mounts = mountinfo::read().unwrap_or_default();
+        if mounts.iter().any(|m| m.target == target) || observe::mounted(share, &mounts).whole().is_some() {
             return Ok(());
         }
         if told.is_err() {

@@ -134,6 +134,21 @@ fn a_share_that_is_open_shows_everything_to_everybody_and_is_closed_again() {
     guest.wait_status("open to everybody");
     assert!(guest.ssh("dsvm-agent doctor").stdout.contains("open to everybody"));
 
+    // Every file there is root's, so that nobody else may say when theirs was changed. It is copied all the same.
+    guest.sh("set -e; useradd --create-home --shell /bin/bash dave; mkdir -p /home/dave/notebooks/remote
+        echo old >/home/dave/notebooks/remote/old.ipynb; chown -R dave: /home/dave/notebooks");
+    println!("{}", guest.ssh("dsvm-agent workspace import dave").ok());
+    assert_eq!(server.read("notebooks/dave/old.ipynb"), b"old\n");
+    guest.as_user("alice", "echo late >~/notebooks/late.ipynb").ok();
+    let number = |whose: &str| guest.sh(&format!("id -u {whose}"));
+    let (alice, own) = (number("alice"), number("dsvm-agent"));
+    let job = format!(
+        r#"[{{"Rescue":{{"person":{{"uid":{alice},"gid":{alice},"groups":[{alice}],"home":"/home/alice"}},"directory":"notebooks/alice","into":"2026-03-04-vm1","limit":1000000}}}},[{own},{own}]]"#
+    );
+    guest.put(job, "/root/job", 0o600);
+    println!("{}", guest.sh("dsvm-agent worker --config /etc/dsvm-agent/agent.toml </root/job"));
+    assert_eq!(server.read("notebooks/alice/rescued/2026-03-04-vm1/notebooks/late.ipynb"), b"late\n");
+
     // Nothing is written beside the share while it is away.
     guest.stay_logged_in("alice");
     guest.put(&closed, "/etc/dsvm-agent/agent.toml", 0o644);
