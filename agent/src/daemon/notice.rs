@@ -46,14 +46,23 @@ pub fn log_in(event: Option<&Event>, wall: SystemTime) -> String {
 
 /// What was copied for a user. They chose the names.
 pub fn rescued(outcome: &Outcome, link: &str, into: &str) -> String {
-    let files = if outcome.files == 1 { "1 file".to_owned() } else { format!("{} files", outcome.files) };
-    let mut text = format!("Rescued: {files}, in ~/{link}/rescued/{into}");
+    let mut text = match outcome.files {
+        0 => "Nothing was copied to the share.".to_owned(),
+        1 => format!("Rescued: 1 file, in ~/{link}/rescued/{into}"),
+        files => format!("Rescued: {files} files, in ~/{link}/rescued/{into}"),
+    };
     if outcome.left > 0 {
         let named = outcome.largest.iter().map(|(path, bytes)| format!("~/{path} ({})", size(*bytes as f64)));
         let named: Vec<String> = named.map(|n| escape(&n, Charset::Ascii).into_owned()).collect();
         let more = outcome.left.saturating_sub(named.len() as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         text += &format!("\nNot copied, too big most likely; copy yourself: {}{more}", named.join(", "));
+    }
+    if let Some(first) = outcome.unread.first() {
+        let first = escape(&format!("~/{first}"), Charset::Ascii).into_owned();
+        let more =
+            if outcome.unread.len() > 1 { format!(" and {} more", outcome.unread.len() - 1) } else { String::new() };
+        text += &format!("\nNot copied, because you may not read it: {first}{more}");
     }
     text
 }
@@ -128,6 +137,12 @@ mod tests {
             rescued(&outcome, "notebooks/remote", "2026-03-04-dsvmpool_3"),
             "Rescued: 3 files, in ~/notebooks/remote/rescued/2026-03-04-dsvmpool_3\n\
              Not copied, too big most likely; copy yourself: ~/data/x\\u{1b}[2J.parquet (9 GiB) and 1 more"
+        );
+        let unread = vec!["pgdata".to_owned(), "b\u{7}".to_owned()];
+        let outcome = Outcome { unread, ..Outcome::default() };
+        assert_eq!(
+            rescued(&outcome, "notebooks/remote", "2026-03-04-dsvmpool_3"),
+            "Nothing was copied to the share.\nNot copied, because you may not read it: ~/pgdata and 1 more"
         );
     }
 

@@ -210,6 +210,21 @@ fn what_a_program_writes_to_an_original_while_it_is_imported_is_named_whatever_b
 }
 
 #[test]
+fn notebooks_that_root_made_are_their_users_all_the_same() {
+    let Some(vm) = machine(&["ada", "bob"]) else { return };
+    vm.sh("mkdir -m 0777 /home/ada/notebooks; mkdir -m 0777 /srv/other; ln -s /srv/other /home/bob/notebooks").ok();
+    vm.as_user("ada", "echo work >notebooks/a.ipynb").ok();
+    vm.as_user("bob", "echo work >notebooks/b.ipynb").ok();
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    let _there = present(&vm, "ada");
+    assert_eq!(survey(&vm, "ada")["files"], 1);
+    assert_eq!(rescue(&vm, "ada")["files"], 1);
+    assert_eq!(vm.read(&format!("{}/notebooks/a.ipynb", rescued("ada"))), "work\n");
+    assert_eq!(survey(&vm, "bob")["files"], 0, "a link to somebody else's directory");
+}
+
+#[test]
 fn a_hostile_home_gets_nothing_of_anybody_elses_and_costs_no_more_than_its_time() {
     let Some(vm) = machine(&["ada", "mallory"]) else { return };
     vm.as_user("ada", "mkdir notebooks; echo secret >notebooks/secret.ipynb; chmod 0600 notebooks/secret.ipynb").ok();
@@ -218,7 +233,8 @@ fn a_hostile_home_gets_nothing_of_anybody_elses_and_costs_no_more_than_its_time(
         "mallory",
         "mkdir -p notebooks/sub notebooks/closed; cd notebooks; echo x >closed/x; echo mine >mine; chmod 0 closed; \
          ln -s /etc etc; ln -s /home/ada ada; ln -s /root root; ln -s /etc/passwd p.ipynb; ln -s / ../all; mkfifo pipe; \
-         echo y >$'line\\nbreak\\e[2J'; ln /etc/passwd hard 2>/dev/null; echo z >unreadable; chmod 0 unreadable",
+         echo y >$'line\\nbreak\\e[2J'; ln /etc/passwd hard 2>/dev/null; echo z >unreadable; chmod 0 unreadable; \
+         mkdir listed; echo x >listed/x; echo y >listed/y; chmod 0600 listed",
     );
     vm.sh("mknod -m 0666 /home/mallory/notebooks/device c 1 5; mkdir /home/mallory/notebooks/mounted; \
            mount --bind /home/ada /home/mallory/notebooks/mounted")
@@ -236,6 +252,10 @@ fn a_hostile_home_gets_nothing_of_anybody_elses_and_costs_no_more_than_its_time(
     let saved = rescue(&vm, "mallory");
     assert_eq!(saved["files"], 2, "{saved}");
     assert!(saved["left"][0]["path"] == "notebooks/unreadable", "{saved}");
+    // They are named, and another run would find no more.
+    let mut unread: Vec<&str> = saved["unread"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    unread.sort_unstable();
+    assert_eq!((unread, &saved["unfinished"]), (vec!["notebooks/closed", "notebooks/listed"], &Value::Null), "{saved}");
     let clean = |vm: &Sandbox| {
         let stolen = vm.sh(&format!("grep -rlE 'secret|hidden|root:' {SHARE}/notebooks/mallory"));
         assert_eq!(stolen.out, "", "nothing was copied for mallory that mallory cannot read");
@@ -312,6 +332,11 @@ fn a_share_that_is_full_and_deaths_on_the_way_lose_nothing_and_nothing_is_there_
     let some = names();
     assert!((1..40).contains(&some.len()) && some.iter().all(|n| whole(n)), "{some:?}");
     vm.sh(&format!("mount -o remount,size=64m {SHARE}")).ok();
+    // One that takes nothing at all is tried again.
+    vm.sh(&format!("mount -o remount,ro {SHARE}")).ok();
+    let saved = rescue(&vm, "ada");
+    assert_eq!((&saved["whole"], &saved["unfinished"]), (&Value::from(false), &Value::from("Share")), "{saved}");
+    vm.sh(&format!("mount -o remount,rw {SHARE}")).ok();
 
     // Killed again and again, each time a little later.
     vm.write("/run/job", &job);

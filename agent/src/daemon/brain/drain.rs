@@ -203,7 +203,8 @@ impl Brain {
                         files: done.files,
                         left: done.left.len() as u64 + done.more_left,
                         largest: done.left.iter().take(2).map(|l| (l.path.clone(), l.bytes)).collect(),
-                        failed: (!done.whole).then(|| "there was no time for all of them".to_owned()),
+                        unread: done.unread,
+                        failed: done.unfinished.map(|why| why.to_string()),
                         ..Outcome::default()
                     },
                     Ok(_) => failed("the helper answered something else".to_owned()),
@@ -231,7 +232,7 @@ impl Brain {
         if self.telling.is_some() || !self.drain.is_ending() {
             return;
         }
-        let untold = |o: &Outcome| !o.told && (o.files > 0 || o.left > 0);
+        let untold = |o: &Outcome| !o.told && (o.files > 0 || o.left > 0 || !o.unread.is_empty());
         let Some((user, outcome)) =
             self.drain.rescued.iter().find(|(_, o)| untold(o)).map(|(u, o)| (u.clone(), o.clone()))
         else {

@@ -394,6 +394,9 @@ impl Memory {
             if outcome.left < old.left {
                 (outcome.left, outcome.largest) = (old.left, old.largest);
             }
+            if outcome.unread.is_empty() {
+                outcome.unread = old.unread;
+            }
         }
         let same = (old.files, old.left) == (outcome.files, outcome.left);
         self.rescued.insert(user.to_owned(), Outcome { began, told: old.told && same, ..outcome });

@@ -9,7 +9,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is being copied has this name, and no user's file has: hidden files at the top of a home are not rescued.
@@ -34,8 +34,27 @@ pub(super) enum Kept {
     Changing,
     /// The share is full, or would be too full for others.
     NoRoom,
+    /// It is more than may be copied together.
+    TooMuch,
     /// Its owner may not read it, or it is gone.
     Unreadable(Errno),
+}
+
+/// What may still be copied, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Of what may be copied together.
+    pub(super) limit: u64,
+    /// On the share.
+    pub(super) space: u64,
+}
+
+impl Room {
+    /// After so many more.
+    pub(super) fn take(&mut self, bytes: u64) {
+        self.limit = self.limit.saturating_sub(bytes);
+        self.space = self.space.saturating_sub(bytes);
+    }
 }
 
 /// Where copies go.
@@ -48,15 +67,17 @@ pub(super) struct Copies<'a> {
 }
 
 impl Copies<'_> {
-    /// Copies `entry` of `source` to `to` below the root, or, where that is taken, to a name like it. A new file may take
-    /// up to `space` bytes.
+    /// Copies `entry` of `source` to `to` below the root, or, where that is taken, to a name like it. What is new has to find
+    /// `room`.
     ///
     /// # Errors
     /// When the share does not take it.
-    pub(super) fn copy(&self, source: &Source, entry: &Entry, to: &Path, space: u64) -> Result<Kept, Errno> {
+    pub(super) fn copy(&self, source: &Source, entry: &Entry, to: &Path, room: Room) -> Result<Kept, Errno> {
+        let (above, name) = split(to);
+        let to = self.above(above)?.join(name);
         let mut entry = entry.clone();
         for _ in 0..=AGAIN {
-            match self.once(source, &entry, to, space) {
+            match self.once(source, &entry, &to, room) {
                 Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => return Ok(Kept::NoRoom),
                 Ok(Kept::Changing) => {}
                 other => return other,
@@ -73,7 +94,42 @@ impl Copies<'_> {
         Ok(Kept::Changing)
     }
 
-    fn once(&self, source: &Source, entry: &Entry, to: &Path, space: u64) -> Result<Kept, Errno> {
+    /// The directories on the way to a file, or, where something else has the name of one, others like them.
+    fn above(&self, above: &Path) -> Result<PathBuf, Errno> {
+        let is_free = |path: &Path| match parent_below(self.root, path) {
+            Ok(_) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => Ok(false),
+            Err(e) => Err(e),
+        };
+        if is_free(above)? {
+            return Ok(above.to_owned());
+        }
+        let mut here = PathBuf::new();
+        'down: for name in above {
+            for attempt in 0..NAMES {
+                let next = here.join(another(name, attempt));
+                if is_free(&next)? {
+                    here = next;
+                    continue 'down;
+                }
+            }
+            return Err(Errno::EXIST);
+        }
+        Ok(here)
+    }
+
+    /// Whether the share takes anything at all.
+    pub(super) fn takes(&self) -> bool {
+        let tried = self.clear().and_then(|()| {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(self.root, PART, flags, Mode::from(0o600))?;
+            rustix::io::write(&file, b"?")?;
+            rustix::fs::fsync(&file)
+        });
+        self.clear().and(tried).is_ok()
+    }
+
+    fn once(&self, source: &Source, entry: &Entry, to: &Path, room: Room) -> Result<Kept, Errno> {
         let (above, name) = split(to);
         let mut attempt = 0;
         let free = |from: u32| -> Result<Option<(u32, std::ffi::OsString)>, Errno> {
@@ -88,7 +144,10 @@ impl Copies<'_> {
             Err(Errno::EXIST)
         };
         let Some(mut chosen) = free(attempt)? else { return Ok(Kept::Already) };
-        if entry.size > space {
+        if entry.size > room.limit {
+            return Ok(Kept::TooMuch);
+        }
+        if entry.size > room.space {
             return Ok(Kept::NoRoom);
         }
         self.clear()?;

@@ -9,6 +9,7 @@
 
 mod copy;
 mod environment;
+mod held;
 pub mod last;
 mod note;
 mod rule;
@@ -92,7 +93,7 @@ pub struct Order {
     pub target: PathBuf,
     /// The new directory below [`RESCUED`].
     pub into: String,
-    /// So many bytes at most.
+    /// So many bytes at most, with what earlier runs left there.
     pub limit: u64,
     /// The share is SMB: it holds fewer names than this machine, and no modes.
     pub smb: bool,
@@ -128,6 +129,28 @@ pub struct Rescued {
     pub left: Vec<Left>,
     /// So many more are not listed.
     pub more_left: u64,
-    /// Everything was looked at and tried. Otherwise time was up: another run goes on from here.
+    /// Directories, relative to the home, that their owner may not read all of, [`LISTED`] at most. The user chose the names.
+    pub unread: Vec<String>,
+    /// Everything was looked at and tried.
     pub whole: bool,
+    /// Why not, where another run goes on from here.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// Why a rescue ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unfinished {
+    /// Time was up.
+    Time,
+    /// The share did not take something.
+    Share,
+}
+
+impl std::fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Time => "there was no time for all of them",
+            Self::Share => "the share did not take all of them",
+        })
+    }
 }

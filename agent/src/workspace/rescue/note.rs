@@ -26,7 +26,7 @@ const NAMES: u32 = 5;
 const NAMED: usize = 1000;
 
 /// The text. `under_way`: nothing was copied yet.
-pub(super) fn text(last: &Last, left: &[Left], under_way: bool) -> String {
+pub(super) fn text(last: &Last, left: &[Left], unread: &[String], under_way: bool) -> String {
     let when = rfc3339(UNIX_EPOCH + Duration::from_secs(last.at)).replace('T', " ").replace('Z', " UTC");
     let mut out = format!("{FIRST}\nVM      {}\nWhen    {when}\n", plain(&last.node));
     if under_way {
@@ -39,6 +39,12 @@ pub(super) fn text(last: &Last, left: &[Left], under_way: bool) -> String {
     out.push_str("\nThey lie as they lay in your home there: notebooks/a.ipynb was ~/notebooks/a.ipynb.\n");
     if !last.whole {
         out.push_str("Not everything was looked at, or there was no time to copy it: there may have been more.\n");
+    }
+    if !unread.is_empty() {
+        out.push_str("\nNot looked at, or not all of it, because you may not read it, and gone with that VM:\n");
+        for path in unread {
+            let _ = writeln!(out, "  {}", plain(path));
+        }
     }
     if !left.is_empty() {
         out.push_str("\nNot copied, and gone with that VM:\n");

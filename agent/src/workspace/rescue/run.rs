@@ -1,11 +1,12 @@
 //! The rescue: what is at risk and small enough, copied to its owner's workspace.
 
-use super::copy::{Copies, Kept};
+use super::copy::{Copies, Kept, Room};
+use super::held::held;
 use super::last::{self, Last};
 use super::rule::{on_share, urgency};
 use super::survey::told;
 use super::walk::{Found, Walked, walk};
-use super::{LISTED, Left, Order, RESCUED, Rescued, note};
+use super::{LISTED, Left, Order, RESCUED, Rescued, Unfinished, note};
 use crate::share::diagnosis::bytes as human;
 use crate::sys::clock::boottime;
 use crate::sys::open;
@@ -15,8 +16,20 @@ use rustix::io::Errno;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// So many failures of the share's in a row, and it is given up: each may have taken long.
+/// So many failures of the share's in a row, and it is asked whether it takes anything at all: each may have taken long.
 const FAILURES: u32 = 3;
+/// What comes of one place on the share, or of one file, and says nothing of what else it takes.
+const OF_ONE: [Errno; 9] = [
+    Errno::EXIST,
+    Errno::NOTDIR,
+    Errno::ISDIR,
+    Errno::LOOP,
+    Errno::XDEV,
+    Errno::NAMETOOLONG,
+    Errno::INVAL,
+    Errno::ILSEQ,
+    Errno::PERM,
+];
 
 /// Copies, as the user that this process is, until `until` by the boot-time clock at the latest. Everything that was
 /// copied is there for good the moment that it is: whatever ends this ends it between two files, or within one that does
@@ -27,8 +40,14 @@ const FAILURES: u32 = 3;
 pub fn rescue(order: &Order, until: Duration) -> Result<Rescued, (&'static str, Errno)> {
     let mut walked = walk(&order.place, until).map_err(|e| ("looking at the home", e))?;
     let mut files = std::mem::take(&mut walked.files);
+    let out = Rescued {
+        unread: walked.unread.iter().map(|path| told(path)).collect(),
+        whole: walked.whole,
+        unfinished: (!walked.whole && boottime() >= until).then_some(Unfinished::Time),
+        ..Rescued::default()
+    };
     if files.is_empty() {
-        return Ok(Rescued { whole: walked.whole, ..Rescued::default() });
+        return Ok(out);
     }
     files.sort_by_cached_key(|f| (urgency(f.entry.size, f.entry.modified.0), walked.path(f)));
     let share = open::directory(&order.target).map_err(|e| ("opening the workspace on the share", e))?;
@@ -41,10 +60,9 @@ pub fn rescue(order: &Order, until: Duration) -> Result<Rescued, (&'static str, 
         until,
         copies: Copies { root: &root, smb: order.smb, until },
         walked: &walked,
-        room: order.limit,
-        space: free / 2,
+        room: Room { limit: order.limit.saturating_sub(held(&root, until)), space: free / 2 },
         failures: 0,
-        out: Rescued { whole: walked.whole, ..Rescued::default() },
+        out,
         left: Vec::new(),
     };
     // Should this be ended, what is there says itself that it is not all.
@@ -61,10 +79,8 @@ struct Rescue<'a> {
     until: Duration,
     copies: Copies<'a>,
     walked: &'a Walked,
-    /// So many bytes may be kept still.
-    room: u64,
-    /// So many of them may be new: others use the share, too, and half of what is free is theirs.
-    space: u64,
+    /// What may be copied still: others use the share, too, and half of what is free is theirs.
+    room: Room,
     /// Of the share's, in a row.
     failures: u32,
     out: Rescued,
@@ -77,10 +93,8 @@ impl Rescue<'_> {
         let why = if self.failures >= FAILURES {
             "the share did not take it".to_owned()
         } else if boottime() >= self.until {
-            self.out.whole = false;
+            self.unfinished(Unfinished::Time);
             "there was no time left".to_owned()
-        } else if size > self.room {
-            format!("all that is copied together may have {}", human(self.order.limit))
         } else {
             match self.copy(found) {
                 Ok(kept) => return self.keep(size, kept),
@@ -92,14 +106,18 @@ impl Rescue<'_> {
 
     fn keep(&mut self, size: u64, kept: Kept) {
         self.failures = 0;
-        self.room = self.room.saturating_sub(size);
         if kept == Kept::Already {
             self.out.already += 1;
         } else {
-            self.space = self.space.saturating_sub(size);
+            self.room.take(size);
         }
         self.out.files += 1;
         self.out.bytes = self.out.bytes.saturating_add(size);
+    }
+
+    fn unfinished(&mut self, why: Unfinished) {
+        self.out.whole = false;
+        self.out.unfinished.get_or_insert(why);
     }
 
     /// Copies one file.
@@ -110,18 +128,24 @@ impl Rescue<'_> {
         let part = self.walked.parts.get(found.part).ok_or("it cannot be found again")?;
         let names: Option<PathBuf> = self.walked.path(found).iter().map(|n| on_share(n, self.order.smb)).collect();
         let to = names.ok_or("its name is too long for the share")?;
-        match self.copies.copy(&part.source, &found.entry, &to, self.space) {
+        match self.copies.copy(&part.source, &found.entry, &to, self.room) {
             Ok(Kept::Late) => {
-                self.out.whole = false;
+                self.unfinished(Unfinished::Time);
                 Err("there was no time left".to_owned())
             }
+            Ok(Kept::TooMuch) => Err(format!("all that is copied together may have {}", human(self.order.limit))),
             Ok(Kept::Changing) => Err("it changed while it was copied".to_owned()),
             Ok(Kept::NoRoom) => Err("the share has no room for it".to_owned()),
             Ok(Kept::Unreadable(errno)) => Err(format!("it cannot be read: {}", words(errno))),
             Ok(kept) => Ok(kept),
             Err(errno) => {
-                self.failures += 1;
-                self.out.whole &= self.failures < FAILURES;
+                if !OF_ONE.contains(&errno) {
+                    self.unfinished(Unfinished::Share);
+                    self.failures += 1;
+                    if self.failures == FAILURES && self.copies.takes() {
+                        self.failures = 0;
+                    }
+                }
                 Err(format!("the share did not take it: {}", words(errno)))
             }
         }
@@ -141,7 +165,7 @@ impl Rescue<'_> {
             into: self.order.into.clone(),
         };
         // The copies count; that they cannot be described loses none of them.
-        let _ = note::write(root, &note::text(&last, &self.left, under_way));
+        let _ = note::write(root, &note::text(&last, &self.left, &self.out.unread, under_way));
         let _ = last::write(root, &last);
     }
 

@@ -296,14 +296,46 @@ fn what_lies_there_is_never_overwritten() {
     fs::write(order.place.home.join("READ-ME.txt"), "another one").unwrap();
     symlink("/etc", place.join("notebooks/deep")).unwrap();
     let saved = save(&order);
-    assert_eq!((saved.files, saved.left.len()), (3, 1), "{saved:?}");
-    assert_eq!(saved.left[0].path, "notebooks/deep/er/b.csv");
+    assert_eq!((saved.files, saved.left.len()), (4, 0), "{saved:?}");
     let read = |name: &str| fs::read_to_string(place.join(name)).unwrap();
     assert_eq!((read("essay.md"), read("essay-2.md")), ("WORDS".to_owned(), "words".to_owned()));
     assert_eq!((read("READ-ME.txt"), read(".last")), ("mine".to_owned(), "mine too".to_owned()));
-    assert!(read("READ-ME-2.txt").contains("deep/er/b.csv") && read("READ-ME-3.txt") == "another one");
-    save(&order);
+    assert!(read("READ-ME-2.txt").contains("4 files") && read("READ-ME-3.txt") == "another one");
+    assert_eq!(read("notebooks/deep-2/er/b.csv"), "b", "a directory's name was taken");
+    assert_eq!(save(&order).already, 4);
     assert!(!place.join("essay-3.md").exists() && !place.join("READ-ME-4.txt").exists());
+    assert!(!place.join("notebooks/deep-3").exists());
+}
+
+#[test]
+fn a_file_where_a_directory_was_keeps_nothing_from_being_rescued() {
+    let Ground { order, _dir } = ground();
+    let results = order.place.home.join("notebooks/results");
+    fs::write(&results, "all in one").unwrap();
+    assert_eq!(save(&order).files, 4);
+    fs::remove_file(&results).unwrap();
+    fs::create_dir(&results).unwrap();
+    (0..5).for_each(|n| fs::write(results.join(format!("{n}.csv")), "part").unwrap());
+    let saved = save(&order);
+    assert_eq!((saved.files, saved.already, saved.left.len(), saved.whole), (8, 3, 0, true), "{saved:?}");
+    let all = kept(&order);
+    assert_eq!((all[Path::new("notebooks/results")].as_str(), all.len()), ("all in one", 9));
+    assert_eq!(all[Path::new("notebooks/results-2/4.csv")], "part");
+}
+
+#[test]
+fn all_runs_together_keep_no_more_than_the_limit() {
+    let Ground { order, _dir } = ground();
+    let checkpoint = order.place.home.join("notebooks/checkpoint");
+    let order = Order { limit: 40_000, ..order };
+    let write = |letter: &str| fs::write(&checkpoint, letter.repeat(20_000)).unwrap();
+    write("a");
+    assert_eq!(save(&order).left, []);
+    write("b");
+    let saved = save(&order);
+    assert_eq!((saved.files, saved.already), (3, 3), "what is there stays: {saved:?}");
+    assert_eq!((saved.left[0].path.as_str(), saved.unfinished), ("notebooks/checkpoint", None));
+    assert!(kept(&order).values().map(String::len).sum::<usize>() <= 40_000);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The look at a home: bounded, following nothing, and never on another file system.
 
-use super::Place;
 use super::environment::{self, Tool};
 use super::rule::{self, Likeness, Seen, Skel, Zone};
+use super::{LISTED, Place};
 use crate::share::model::parent_of;
 use crate::sys::clock::boottime;
+use crate::sys::open;
 use crate::workspace::import::kept;
 use crate::workspace::import::survey::{Entry, Kind, Source};
 use rustix::fd::OwnedFd;
@@ -67,6 +68,8 @@ pub(super) struct Found {
 pub(super) struct Walked {
     pub(super) parts: Vec<Part>,
     pub(super) files: Vec<Found>,
+    /// Directories, relative to the home, in which not everything could be looked at: [`LISTED`] at most.
+    pub(super) unread: Vec<PathBuf>,
     /// Nothing was left out.
     pub(super) whole: bool,
 }
@@ -84,23 +87,24 @@ impl Walked {
 /// When the home itself cannot be looked at. One that is not there has nothing in it.
 pub(super) fn walk(place: &Place, until: Duration) -> Result<Walked, Errno> {
     // As the user we may follow what the user may follow, up to the home.
-    let home = match open(rustix::fs::CWD, &place.home) {
+    let home = match follow(rustix::fs::CWD, &place.home) {
         Err(Errno::NOENT) => return Ok(Walked { whole: true, ..Walked::default() }),
         other => other?,
     };
     let made = born(&home).unwrap_or(place.booted);
-    let mut walked = Walked { parts: parts(place, home)?, files: Vec::new(), whole: true };
-    let mut walk = Walk { place, made, skel: skel(&place.skel), until, entries: 0, paths: 0, whole: true };
+    let mut walked = Walked { parts: parts(place, home)?, ..Walked::default() };
+    let (skel, unread) = (skel(&place.skel), Vec::new());
+    let mut walk = Walk { place, made, skel, until, entries: 0, paths: 0, unread, whole: true };
     for number in 0..walked.parts.len() {
         let Some(part) = walked.parts.get(number) else { break };
         let files = walk.part(part);
         walked.files.extend(files.into_iter().map(|entry| Found { part: number, entry }));
     }
-    walked.whole = walk.whole;
+    (walked.whole, walked.unread) = (walk.whole, walk.unread);
     Ok(walked)
 }
 
-fn open(base: impl rustix::fd::AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+fn follow(base: impl rustix::fd::AsFd, path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(base, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
@@ -109,9 +113,10 @@ fn parts(place: &Place, home: OwnedFd) -> Result<Vec<Part>, Errno> {
     let above = parent_of(&place.link);
     let mut parts = Vec::new();
     if !above.as_os_str().is_empty() {
-        // It may be a link to a larger disk. Somebody else's directory is nobody's notebooks.
+        // It may be a link to a larger disk. Somebody else's directory is nobody's notebooks then; one that lies in the home
+        // itself is, whoever made it.
         let own = |fd: &OwnedFd| rustix::fs::fstat(fd).is_ok_and(|s| s.st_uid == rustix::process::geteuid().as_raw());
-        if let Some(notebooks) = open(&home, above).ok().filter(own) {
+        if let Some(notebooks) = open::below(&home, above).ok().or_else(|| follow(&home, above).ok().filter(own)) {
             parts.push(part(notebooks, above, Zone::Notebooks));
         }
     }
@@ -185,6 +190,7 @@ struct Walk<'a> {
     until: Duration,
     entries: usize,
     paths: usize,
+    unread: Vec<PathBuf>,
     whole: bool,
 }
 
@@ -220,19 +226,19 @@ impl Walk<'_> {
                 // Another file system, or gone, or swapped for something else this moment.
                 Err(Errno::XDEV | Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => continue,
                 Err(_) => {
-                    self.whole = false;
+                    self.cannot_read(part, &path);
                     continue;
                 }
             };
             let copied = copied.or_else(|| self.copied_until(part, &path, &directory));
             let environment = own_environment(part, &path, &directory).map(Rc::new).or(environment);
             let Ok(entries) = rustix::fs::Dir::read_from(&directory) else {
-                self.whole = false;
+                self.cannot_read(part, &path);
                 continue;
             };
             for entry in entries {
                 let Ok(entry) = entry else {
-                    self.whole = false;
+                    self.cannot_read(part, &path);
                     break;
                 };
                 let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -248,7 +254,15 @@ impl Walk<'_> {
                 if !matches!(entry.file_type(), FileType::Directory | FileType::RegularFile | FileType::Unknown) {
                     continue;
                 }
-                let Ok(stat) = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+                let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => stat,
+                    Err(Errno::NOENT) => continue,
+                    // It may be listed and not entered (path_resolution(7)).
+                    Err(_) => {
+                        self.cannot_read(part, &path);
+                        continue;
+                    }
+                };
                 let below = path.join(name);
                 if environment.as_ref().is_some_and(|environment| environment.made(&below)) {
                     continue;
@@ -276,6 +290,14 @@ impl Walk<'_> {
             }
         }
         files
+    }
+
+    fn cannot_read(&mut self, part: &Part, path: &Path) {
+        self.whole = false;
+        let path = part.at.join(path);
+        if self.unread.len() < LISTED && self.unread.last() != Some(&path) {
+            self.unread.push(path);
+        }
     }
 
     fn enters(&self, part: &Part, below: &Path) -> bool {

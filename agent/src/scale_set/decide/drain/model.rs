@@ -92,6 +92,9 @@ pub struct Outcome {
     pub left: u64,
     /// The largest of those, for its owner: the path, the size.
     pub largest: Vec<(String, u64)>,
+    /// Directories that their owner may not read all of.
+    #[serde(default)]
+    pub unread: Vec<String>,
     /// Why it failed.
     pub failed: Option<String>,
     /// Their owner was told.
