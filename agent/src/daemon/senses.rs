@@ -16,6 +16,8 @@ struct Turn {
     began: Option<f64>,
     /// The number of the worker that is at it.
     worker: Option<u64>,
+    /// The last one could not tell of everything.
+    vague: bool,
 }
 
 /// All looks.
@@ -75,13 +77,14 @@ impl Senses {
     /// A worker is at it. The next look is due a window later.
     pub fn started(&mut self, id: u64, sense: Sense, settings: &Settings, now: f64) {
         let due = now + settings.tuning.window.as_secs_f64();
-        self.turns.insert(sense, Turn { due, began: Some(now), worker: Some(id) });
+        let vague = self.turns.get(&sense).is_some_and(|t| t.vague);
+        self.turns.insert(sense, Turn { due, began: Some(now), worker: Some(id), vague });
     }
 
     /// No worker could be asked for: what it would have told of, cannot be told. It is tried again soon.
     pub fn refused(&mut self, sense: Sense, why: &str, settings: &Settings, now: f64) -> BTreeMap<Source, Seen> {
         let due = now + settings.tuning.sample.as_secs_f64();
-        self.turns.insert(sense, Turn { due, began: None, worker: None });
+        self.turns.insert(sense, Turn { due, ..Turn::default() });
         unreadable(sense, why)
     }
 
@@ -102,6 +105,13 @@ impl Senses {
             Ok(Answer::Sensed(mut seen)) => {
                 // It may speak of its own sources only, and must of all of them.
                 seen.retain(|source, _| sense.sources().contains(source));
+                // Until the next look a window passes, and what could not be told for so long may have been use. Once it is
+                // looked again before, so that a moment's failure is none; what lasts is worth no more.
+                let vague = seen.values().any(is_vague);
+                if vague && !turn.vague {
+                    turn.due = turn.due.min(now + settings.tuning.sample.as_secs_f64());
+                }
+                turn.vague = vague;
                 let silent = sense.sources().iter().filter(|s| !seen.contains_key(s)).copied().collect::<Vec<_>>();
                 seen.extend(silent.into_iter().map(|s| (s, Seen::Unreadable("nothing was said of it".to_owned()))));
                 return seen;
@@ -123,6 +133,15 @@ fn wanted(settings: &Settings) -> impl Iterator<Item = Sense> {
     Sense::ALL.into_iter().filter(|s| s.is_wanted(settings))
 }
 
+/// Whether something of it could not be told.
+fn is_vague(seen: &Seen) -> bool {
+    match seen {
+        Seen::Unreadable(_) => true,
+        Seen::Levels(levels) => levels.iter().any(|l| l.unknown),
+        Seen::Absent | Seen::Counters(_) | Seen::Stamps(_) => false,
+    }
+}
+
 fn unreadable(sense: Sense, why: &str) -> BTreeMap<Source, Seen> {
     sense.sources().iter().map(|source| (*source, Seen::Unreadable(why.to_owned()))).collect()
 }
@@ -130,6 +149,7 @@ fn unreadable(sense: Sense, why: &str) -> BTreeMap<Source, Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::idle::model::Level;
     use crate::share::model::Attempt;
 
     #[test]
@@ -173,6 +193,33 @@ mod tests {
         assert!(senses.due(&settings, 50.0).contains(&Sense::Inhibitors));
         let nothing = senses.take(Sense::Inhibitors, Ok(Answer::Sensed(BTreeMap::new())), false, &settings, 60.0);
         assert!(matches!(nothing.get(&Source::Inhibitor), Some(Seen::Unreadable(_))));
+    }
+
+    #[test]
+    fn what_could_not_be_told_of_one_user_is_asked_once_more_soon() {
+        let (mut senses, settings) = (Senses::default(), Settings::default());
+        let silent = || Seen::Levels(vec![Level { who: Some(1002), unknown: true, ..Level::default() }]);
+        // What a look says, and after how long the next one is due.
+        let mut now = 10.0;
+        for (kernels, next) in [
+            (Seen::Absent, 300.0),
+            (silent(), 31.0),
+            (Seen::Levels(vec![]), 300.0),
+            (silent(), 31.0),
+            (silent(), 300.0),
+            (silent(), 300.0),
+            (Seen::Absent, 300.0),
+            (Seen::Unreadable("no answer".to_owned()), 31.0),
+            (Seen::Absent, 300.0),
+        ] {
+            let said = format!("{kernels:?} at {now}");
+            senses.started(1, Sense::Jupyter, &settings, now);
+            let seen = BTreeMap::from([(Source::Kernel, kernels), (Source::Notebook, Seen::Absent)]);
+            senses.take(Sense::Jupyter, Ok(Answer::Sensed(seen)), false, &settings, now + 1.0);
+            assert!(!senses.due(&settings, now + next - 0.5).contains(&Sense::Jupyter), "{said}");
+            now += next;
+            assert!(senses.due(&settings, now).contains(&Sense::Jupyter), "{said}");
+        }
     }
 
     #[test]

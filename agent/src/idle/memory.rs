@@ -258,15 +258,25 @@ impl Memory {
                 *entry = (when.or(entry.0), stamp.what.clone().or(entry.1.take()));
             }
         }
-        // Who logs out was there.
+        // Who logs out was there. Of whom it cannot be told what is there, nothing has ended: what is remembered of theirs
+        // decides when they are heard of again.
+        let silent = self.silent(limit.source);
+        let is_silent = |key: &str| {
+            let whose =
+                key.strip_prefix(&prefix).and_then(|id| id.split_once(':')).and_then(|(uid, _)| uid.parse().ok());
+            whose.is_some_and(|uid| silent.contains(&Some(uid)))
+        };
         let ids: BTreeSet<String> = stamps.iter().map(|s| format!("{prefix}{}", s.id)).collect();
-        let gone = self.marks.keys().any(|key| key.starts_with(&prefix) && !ids.contains(key));
-        self.marks.retain(|key, _| !key.starts_with(&prefix) || ids.contains(key));
-        for row in self.rows.iter_mut().filter(|r| r.source == limit.source) {
-            if !used.contains_key(&row.who) {
-                row.set(gone && row.last_busy.is_some() && row.observed.is_some(), at);
-                row.observed = None;
+        let ended = |key: &str| key.starts_with(&prefix) && !ids.contains(key) && !is_silent(key);
+        let gone = self.marks.keys().any(|key| ended(key));
+        self.marks.retain(|key, _| !ended(key));
+        for row in self.rows.iter_mut().filter(|r| r.source == limit.source && !used.contains_key(&r.who)) {
+            if silent.contains(&row.who) {
+                row.set(false, at);
+                continue;
             }
+            row.set(gone && row.last_busy.is_some() && row.observed.is_some(), at);
+            row.observed = None;
         }
         for (who, (when, what)) in used {
             let row = self.row(limit.source, who, at);
@@ -275,6 +285,13 @@ impl Memory {
             row.observed = row.last_busy.map(|then| at - then);
             row.what = what.or(row.what.take());
         }
+    }
+
+    /// Whose stamps of this source are missing because they could not be read: what a Jupyter server says of its kernels and
+    /// when they were used is one answer.
+    fn silent(&self, source: Source) -> BTreeSet<Option<u32>> {
+        let unknown = |r: &&Row| source == Source::Notebook && r.source == Source::Kernel && r.unknown.is_some();
+        self.rows.iter().filter(unknown).map(|r| r.who).collect()
     }
 
     fn levels(&mut self, limit: &Limit, levels: &[Level], at: f64, window: f64) {
