@@ -3,7 +3,7 @@
 pub mod first;
 
 use super::limits::{self, Every, Limit, Rule};
-use super::memory::{self, Memory, Row, keeps};
+use super::memory::{self, Hidden, Memory, Row, keeps};
 use super::model::{Decision, Evidence, GPU_TELLS_NOTHING, Leave, Refused, Risk, Source, State, Verdict};
 use crate::config::settings::Idle;
 use crate::problem::Problem;
@@ -71,7 +71,7 @@ pub fn decide(memory: &Memory, idle: &Idle, now: f64, names: Names<'_>) -> Decis
         evidence,
         problems: Vec::new(),
     };
-    decision.problems = problems(memory, &decision, now, names);
+    decision.problems = problems(memory, idle, &decision, now, names);
     decision
 }
 
@@ -82,6 +82,7 @@ pub fn note(memory: &mut Memory, decision: &Decision) {
         memory.epoch = epoch;
     }
     memory.leave = Some(decision.leave);
+    memory.settle(decision.needed, matches!(decision.leave, Leave::Due { .. }));
 }
 
 /// Whether whoever acts on idle may, having seen the announcement `epoch`. Every source must have been read since
@@ -257,49 +258,72 @@ fn called_user(uid: u32, names: Names<'_>) -> String {
     names(uid).unwrap_or_else(|| format!("uid {uid}"))
 }
 
-fn problems(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) -> Vec<Problem> {
-    let mut out = Vec::new();
-    let unknown = decision.evidence.iter().filter(|e| e.state == State::Unknown);
-    if let Some(first) =
-        unknown.min_by(|a, b| a.since.total_cmp(&b.since)).filter(|e| now - e.since >= limits::LONG_UNKNOWN)
-    {
-        let why = first.what.as_deref().unwrap_or("it gives no answer");
-        let whose = first.who.map(|uid| format!("{}'s ", called_user(uid, names))).unwrap_or_default();
-        let unknown = format!("{whose}{} cannot be read: {why}", called(first.source));
-        let long = said(now - first.since);
-        let summary = if decision.verdict == Verdict::Unknown {
-            format!("Counts as in use for {long} because {unknown}.")
-        } else {
-            // Others keep it: what is not read does, when they are gone.
-            format!("Would count as in use, if nobody used it: for {long} {unknown}.")
-        };
-        let remedy = if why == GPU_TELLS_NOTHING { OF_PARTS } else { REBOOT };
-        out.push(Problem::new("idle.cannot-tell", summary, format!("It costs money until this is mended. {remedy}")));
-    }
-    let lonely = memory.lonely_since.filter(|since| now - since >= limits::LONG_BUSY);
-    // A keep has an end, and is company. An inhibitor ends when its program does, and may have been forgotten.
-    if let (Some(since), Verdict::Busy | Verdict::Kept) = (lonely, decision.verdict) {
-        let kept = decision.verdict == Verdict::Kept;
-        let first = decision.evidence.iter().find(|e| e.state == State::Busy && keeps(e.source) == kept);
-        let (who, what) = first.map_or((None, None), |e| (e.who, e.what.clone()));
-        let owner = who.map(|uid| called_user(uid, names));
-        let what = what.map(|w| format!(" ({w})")).unwrap_or_default();
-        let whose = owner.clone().unwrap_or_else(|| "Something".to_owned());
-        let by = if kept { " by an inhibitor" } else { "" };
-        let problem = Problem::new(
-            "idle.long-busy",
-            format!(
-                "{whose} keeps this VM{by}{what} for {}, with little computing and nobody there. Nothing was ended.",
-                said(now - since)
-            ),
-            "Ask them to end it if nobody needs it; the VM may go an hour after that. See: sudo dsvm-agent idle",
-        );
-        out.push(match owner {
-            Some(owner) => problem.about(owner),
-            None => problem,
-        });
-    }
-    out
+fn problems(memory: &Memory, idle: &Idle, decision: &Decision, now: f64, names: Names<'_>) -> Vec<Problem> {
+    let problems = [untold(memory, idle, decision, now, names), long_busy(memory, decision, now, names)];
+    problems.into_iter().flatten().collect()
+}
+
+/// What cannot be told for hours, or could not again and again with too little between.
+fn untold(memory: &Memory, idle: &Idle, decision: &Decision, now: f64, names: Names<'_>) -> Option<Problem> {
+    let window = idle.tuning.window.as_secs_f64();
+    let unknown = decision.evidence.iter().filter(|e| e.state == State::Unknown).map(|e| {
+        let before =
+            memory.hidden().find(|(source, who, _)| (*source, *who) == (e.source, e.who)).map(|(.., h)| h.since);
+        let why = e.what.as_deref().unwrap_or("it gives no answer");
+        (before.unwrap_or(e.since), e.source, e.who, why, before.is_some())
+    });
+    // What is read for a moment now is no less of a problem.
+    let lately = |h: &Hidden| h.again && decision.verdict != Verdict::Idle && now - h.until <= window;
+    let hidden =
+        memory.hidden().filter(|(.., h)| lately(h)).map(|(source, who, h)| (h.since, source, who, &*h.why, true));
+    let first = unknown.chain(hidden).min_by(|a, b| a.0.total_cmp(&b.0));
+    let (since, source, who, why, again) = first.filter(|(since, ..)| now - since >= limits::LONG_UNKNOWN)?;
+    let whose = who.map(|uid| format!("{}'s ", called_user(uid, names))).unwrap_or_default();
+    let read = if again { "can be read only now and then" } else { "cannot be read" };
+    let unknown = format!("{whose}{} {read}: {why}", called(source));
+    let long = said(now - since);
+    let summary = match decision.verdict {
+        Verdict::Unknown => format!("Counts as in use for {long} because {unknown}."),
+        Verdict::Quiet => format!("Does not become idle for {long} because {unknown}."),
+        // Others keep it: what is not read does, when they are gone.
+        _ => format!("Would count as in use, if nobody used it: for {long} {unknown}."),
+    };
+    let remedy = if why == GPU_TELLS_NOTHING { OF_PARTS } else { REBOOT };
+    Some(Problem::new("idle.cannot-tell", summary, format!("It costs money until this is mended. {remedy}")))
+}
+
+/// What keeps it for a day, all the time or again and again, with nobody there.
+fn long_busy(memory: &Memory, decision: &Decision, now: f64, names: Names<'_>) -> Option<Problem> {
+    let since = memory.lonely_since.filter(|since| now - since >= limits::LONG_BUSY)?;
+    let busy = |e: &&Evidence| e.state == State::Busy;
+    let mut evidence = decision.evidence.iter();
+    let first = match decision.verdict {
+        Verdict::Busy => evidence.find(|e| busy(e) && !keeps(e.source)),
+        // A keep has an end, and is company. An inhibitor ends when its program does, and may have been forgotten.
+        Verdict::Kept => evidence.find(|e| busy(e) && keeps(e.source)),
+        Verdict::Quiet => {
+            let lately = evidence.filter(|e| e.last_busy.is_some_and(|at| at >= since));
+            lately.max_by(|a, b| a.last_busy.partial_cmp(&b.last_busy).unwrap_or(std::cmp::Ordering::Equal))
+        }
+        Verdict::Starting | Verdict::Unknown | Verdict::Idle => None,
+    }?;
+    let what = first.what.as_ref().map(|w| format!(" ({w})")).unwrap_or_default();
+    let owner = first.who.map(|uid| called_user(uid, names));
+    let whose = owner.clone().unwrap_or_else(|| "Something".to_owned());
+    let by = if keeps(first.source) { " by an inhibitor" } else { "" };
+    let again = if first.since > since { ", again and again" } else { "" };
+    let problem = Problem::new(
+        "idle.long-busy",
+        format!(
+            "{whose} keeps this VM{by}{what} for {}{again}, with little computing and nobody there. Nothing was ended.",
+            said(now - since)
+        ),
+        "Ask them to end it if nobody needs it; the VM may go an hour after that. See: sudo dsvm-agent idle",
+    );
+    Some(match owner {
+        Some(owner) => problem.about(owner),
+        None => problem,
+    })
 }
 
 #[cfg(test)]

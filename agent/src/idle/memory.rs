@@ -1,6 +1,10 @@
 //! What is remembered from sample to sample. A sample is folded in by [`Memory::take`]; nothing else changes what is known
 //! of use. It outlives a restart of the agent, as a file, and not a reboot.
 
+mod row;
+
+pub use row::{Hidden, Look, Row};
+
 use super::limits::{self, Limit, Rule};
 use super::model::{Counter, Leave, Level, Sample, Seen, Source, Stamp, Verdict};
 use crate::config::settings::Tuning;
@@ -32,7 +36,7 @@ pub struct Memory {
     pub looks: BTreeMap<Source, Look>,
     /// What is known of each source and user.
     pub rows: Vec<Row>,
-    /// Since when it is busy without anybody there and with little computing.
+    /// Since when it is busy, or was again and again, without anybody there and with little computing.
     pub lonely_since: Option<f64>,
     /// The verdict, and since when.
     pub verdict: Option<(Verdict, f64)>,
@@ -49,45 +53,6 @@ pub struct Clocks {
     pub at: f64,
     /// The clock that stands still in sleep.
     pub awake: f64,
-}
-
-/// Looking at one source.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Look {
-    /// When it was looked at last, with whatever result.
-    pub at: f64,
-    /// When it was read last; absent counts as read.
-    pub read_at: Option<f64>,
-    /// Since when it cannot be read, and why.
-    pub unreadable: Option<(f64, String)>,
-    /// There is no such thing here.
-    pub absent: bool,
-}
-
-/// One source of one user.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    /// The source.
-    pub source: Source,
-    /// Whose.
-    pub who: Option<u32>,
-    /// Busy now.
-    pub busy: bool,
-    /// Since when it is as it is.
-    pub since: f64,
-    /// When it was last busy.
-    pub last_busy: Option<f64>,
-    /// What was observed.
-    pub observed: Option<f64>,
-    /// When it ends by itself.
-    pub until: Option<f64>,
-    /// What it is, for a person.
-    pub what: Option<String>,
-    /// Since when it cannot be told, and why.
-    #[serde(default)]
-    pub unknown: Option<(f64, String)>,
-    /// What grew in the window: when, over how long, by how much.
-    pub steps: VecDeque<(f64, f64, f64)>,
 }
 
 impl Memory {
@@ -155,15 +120,13 @@ impl Memory {
         let look = self.looks.entry(source).or_default();
         look.at = at;
         look.absent = matches!(seen, Seen::Absent);
-        if let Seen::Unreadable(why) = seen {
-            let since = look.unreadable.as_ref().map_or(at, |(since, _)| *since);
-            look.unreadable = Some((since, why.clone()));
+        let why = if let Seen::Unreadable(why) = seen { Some(why.as_str()) } else { None };
+        // A moment's failure hides nothing: what was before and what comes after are seen. A longer one does.
+        let hidden = look.hid(why, at, window);
+        if why.is_some() {
             return;
         }
-        // A moment's failure hides nothing: what was before and what comes after are seen. A longer one does.
-        if let Some((since, _)) = look.unreadable.take()
-            && at - since > window
-        {
+        if hidden {
             self.floor = self.floor.max(at);
         }
         if look.read_at.replace(at).is_none() && !look.absent {
@@ -344,43 +307,60 @@ impl Memory {
     /// The row of a source and user, made if it is not there.
     fn row(&mut self, source: Source, who: Option<u32>, at: f64) -> &mut Row {
         let index = self.rows.iter().position(|r| r.source == source && r.who == who).unwrap_or_else(|| {
-            self.rows.push(Row {
-                source,
-                who,
-                busy: false,
-                since: at,
-                last_busy: None,
-                observed: None,
-                until: None,
-                what: None,
-                unknown: None,
-                steps: VecDeque::new(),
-            });
+            self.rows.push(Row::new(source, who, at));
             self.rows.len() - 1
         });
         &mut self.rows[index]
     }
 
     fn note_lonely(&mut self, at: f64) {
+        let at_work = |who| self.rows.iter().any(|r| r.busy && r.source == Source::Kernel && r.who == who);
         let company = |r: &Row| {
             r.busy
                 && (r.source.is_presence()
                     || r.source == Source::Keep
+                    // Who runs a cell is there; one that runs on by itself may print.
+                    || (r.source == Source::Notebook && !at_work(r.who))
                     // On a GPU that does not tell who computes, something may have been forgotten.
                     || (r.source == Source::Gpu && r.observed.is_some())
                     || (matches!(r.source, Source::Cpu | Source::Container)
                         && r.observed.is_some_and(|o| o >= limits::LOW_CORES)))
         };
-        let busy = self.rows.iter().any(|r| r.busy && !is_level(r.source));
-        if !busy || self.rows.iter().any(company) {
+        // What was forgotten may come and go: it is over when the VM could have gone ([`Memory::settle`]), and not before.
+        if self.rows.iter().any(company) {
             self.lonely_since = None;
-        } else {
+        } else if self.rows.iter().any(holds_up) {
             self.lonely_since.get_or_insert(at);
         }
     }
 
+    /// Ends what stood in the way of its becoming idle and no longer does: it was quiet for as long as `needed` since, or is
+    /// `free` to go.
+    pub(super) fn settle(&mut self, needed: f64, free: bool) {
+        let Some(at) = self.last.map(|last| last.at) else { return };
+        let used = self.rows.iter().filter(|r| !is_level(r.source)).filter_map(|r| r.last_busy).reduce(f64::max);
+        let quiet = used.is_none_or(|used| self.quiet(used, at) >= needed) && !self.rows.iter().any(holds_up);
+        if free || quiet {
+            self.lonely_since = None;
+        }
+        let over = |hidden: &Hidden| free || at - hidden.until >= needed;
+        for look in self.looks.values_mut().filter(|l| l.unreadable.is_none()) {
+            look.hidden.take_if(|h| over(h));
+        }
+        for row in self.rows.iter_mut().filter(|r| r.unknown.is_none()) {
+            row.hidden.take_if(|h| over(h));
+        }
+    }
+
+    /// What could not be told and may stand in its way still: of which source, whose, and when.
+    pub fn hidden(&self) -> impl Iterator<Item = (Source, Option<u32>, &Hidden)> {
+        let looks = self.looks.iter().filter_map(|(source, look)| Some((*source, None, look.hidden.as_ref()?)));
+        looks.chain(self.rows.iter().filter_map(|r| Some((r.source, r.who, r.hidden.as_ref()?))))
+    }
+
     fn forget(&mut self, at: f64) {
-        self.rows.retain(|r| r.busy || r.observed.is_some() || r.last_busy.is_some() || r.unknown.is_some());
+        let untold = |r: &Row| r.unknown.is_some() || r.hidden.is_some();
+        self.rows.retain(|r| r.busy || r.observed.is_some() || r.last_busy.is_some() || untold(r));
         if self.rows.len() > MOST_ROWS {
             let rank = |r: &Row| (r.busy, r.unknown.is_some(), r.last_busy);
             self.rows.sort_by(|a, b| rank(b).partial_cmp(&rank(a)).unwrap_or(std::cmp::Ordering::Equal));
@@ -390,25 +370,6 @@ impl Memory {
             if let Some(used) = self.rows.drain(MOST_ROWS..).filter_map(used).reduce(f64::max) {
                 self.floor = self.floor.max(used);
             }
-        }
-    }
-}
-
-impl Row {
-    /// It cannot be told, and why, or can. Whether it could not for longer than a moment and now can: what went on
-    /// meanwhile is not known.
-    fn hid(&mut self, why: Option<&str>, at: f64, window: f64) -> bool {
-        let since = self.unknown.as_ref().map(|(since, _)| *since);
-        self.unknown = why.map(|why| (since.unwrap_or(at), why.to_owned()));
-        self.unknown.is_none() && since.is_some_and(|since| at - since > window)
-    }
-
-    fn set(&mut self, busy: bool, at: f64) {
-        if self.busy != busy {
-            (self.busy, self.since) = (busy, at);
-        }
-        if busy {
-            self.last_busy = Some(at);
         }
     }
 }
@@ -431,6 +392,11 @@ pub fn keeps(source: Source) -> bool {
 /// Whether this source says, when it is busy, that somebody uses the VM.
 pub fn is_use(source: Source) -> bool {
     !is_level(source) && !keeps(source)
+}
+
+/// Whether it is busy, and so nothing becomes idle.
+fn holds_up(row: &Row) -> bool {
+    row.busy && !is_level(row.source)
 }
 
 fn holds(rule: Rule, value: f64) -> bool {

@@ -196,12 +196,13 @@ problems! {
          is made by itself then.";
 
     "idle.cannot-tell":
-        "Whether the VM is used cannot be told for hours, since something that is there cannot be read: a GPU, a hub, the \
-         process table. It counts as used meanwhile, and costs money.";
+        "Whether the VM is used cannot be told for hours, since something that is there cannot be read, or only now and then: \
+         a GPU, a hub, the process table. It counts as used meanwhile, and costs money.";
         "Put right what the problem names. When the status shows nobody, a reboot often helps: sudo systemctl reboot";
     "idle.long-busy":
-        "The VM is kept busy for a day by something that computes little, with nobody there: a forgotten server, most \
-         likely. Or it is kept for as long by nothing but an inhibitor of systemd's. Nothing was ended.";
+        "The VM is kept busy for a day by something that computes little, all the time or again and again, with nobody there: \
+         a forgotten server or loop, most likely. Or it is kept for as long by nothing but an inhibitor of systemd's. Nothing \
+         was ended.";
         "Ask whoever the problem names to end it if nobody needs it. sudo dsvm-agent idle shows what it is.";
 
     "agent.absent":

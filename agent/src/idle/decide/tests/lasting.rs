@@ -96,3 +96,109 @@ fn a_forgotten_inhibitor_is_a_problem_after_a_day_and_still_keeps() {
     assert_eq!(vm.pass(23.9 * 3600.0).problems.len(), 0);
     assert_eq!(vm.pass(0.2 * 3600.0).problems.len(), 1);
 }
+
+#[test]
+fn what_comes_and_goes_for_a_day_with_nobody_there_is_a_problem() {
+    let burst = |vm: &mut Vm, number: u32| {
+        let what = Some("python sync.py".to_owned());
+        let value = 20.0 * f64::from(number);
+        let counter = Counter { id: "s".into(), who: Some(1001), value, what, ..Counter::default() };
+        vm.seen.insert(Source::Cpu, Seen::Counters(vec![counter]));
+        vm.at += 30.0;
+        let busy = vm.sample();
+        assert_eq!(busy.verdict, Verdict::Busy);
+        (busy, vm.pass(1770.0))
+    };
+    let mut vm = Vm::new();
+    vm.idle.boot_grace = Duration::ZERO;
+    vm.cpu(0.0);
+    vm.pass(60.0);
+    for number in 1..=48 {
+        let (busy, quiet) = burst(&mut vm, number);
+        assert_eq!(quiet.verdict, Verdict::Quiet);
+        assert_eq!((busy.problems.len(), quiet.problems.len()), (0, 0), "{number}");
+    }
+    let (busy, quiet) = burst(&mut vm, 49);
+    for (decision, long) in [(busy, "24 h"), (quiet, "24 h")] {
+        let problem = &decision.problems[0];
+        assert_eq!((problem.code.as_str(), problem.subject.as_deref()), ("idle.long-busy", Some("alice")));
+        assert_eq!(
+            problem.summary,
+            format!(
+                "alice keeps this VM (python sync.py) for {long}, again and again, with little computing and nobody there. \
+                 Nothing was ended."
+            )
+        );
+    }
+    // Somebody is there for a moment: from then on it is theirs to end.
+    vm.typed(7.0);
+    let (busy, quiet) = burst(&mut vm, 50);
+    assert_eq!((busy.problems.len(), quiet.problems.len()), (0, 0));
+    // It ends, and the VM could have gone: what comes a day later is something else.
+    assert_eq!(vm.pass(3600.0).verdict, Verdict::Idle);
+    assert_eq!(vm.pass(900.0).problems.len(), 0);
+    assert_eq!(vm.memory.lonely_since, None);
+}
+
+#[test]
+fn who_runs_cells_is_there_and_a_cell_that_prints_is_alone() {
+    for (at_work, problems) in [(0.0, 0), (1.0, 1)] {
+        let mut vm = Vm::new();
+        vm.levels(Source::Kernel, &[(1001, at_work)]);
+        let mut last = vm.sample();
+        for number in 0..50 {
+            let stamp = Stamp { id: "1001:1".into(), who: Some(1001), value: f64::from(number), what: None };
+            vm.seen.insert(Source::Notebook, Seen::Stamps(vec![stamp]));
+            last = vm.pass(1800.0);
+        }
+        assert_eq!(last.problems.len(), problems, "{:?}", last.problems);
+    }
+}
+
+#[test]
+fn what_can_be_read_only_for_moments_is_a_problem_and_names_itself() {
+    // Of the whole VM, and of one user.
+    let whole = (Seen::Unreadable("no answer".to_owned()), "Jupyter can be read only now and then: no answer.");
+    let whys = Level { what: Some("no answer".to_owned()), ..unknown(1001) };
+    let one = (Seen::Levels(vec![whys]), "alice's Jupyter can be read only now and then: no answer.");
+    for (fails, because) in [whole, one] {
+        let mut vm = Vm::new();
+        vm.levels(Source::Kernel, &[]);
+        vm.pass(600.0);
+        let from = vm.at;
+        while vm.at < from + 3.0 * 3600.0 {
+            vm.seen.insert(Source::Kernel, fails.clone());
+            let failed = vm.pass(600.0);
+            assert_eq!(failed.verdict, Verdict::Unknown);
+            vm.levels(Source::Kernel, &[]);
+            vm.at += 30.0;
+            let read = vm.sample();
+            assert_eq!(read.verdict, Verdict::Quiet);
+            let long = vm.at > from + 2.2 * 3600.0;
+            for (decision, begins) in [(&failed, "Counts as in use for "), (&read, "Does not become idle for ")] {
+                let says = |p: &Problem| p.code == "idle.cannot-tell" && p.summary.starts_with(begins);
+                let told = decision.problems.iter().any(|p| says(p) && p.summary.ends_with(because));
+                assert!(told || !long, "{:?}", decision.problems);
+                assert!(decision.problems.is_empty() || vm.at > from + 1.8 * 3600.0, "{:?}", decision.problems);
+            }
+        }
+        // It can be read at last.
+        assert_eq!(vm.pass(330.0).problems.len(), 0);
+        assert_eq!(vm.pass(3300.0).verdict, Verdict::Idle);
+        assert_eq!(vm.memory.hidden().count(), 0);
+    }
+}
+
+#[test]
+fn moments_that_cost_nothing_are_no_problem_however_many_there_are() {
+    let mut vm = Vm::new();
+    vm.levels(Source::Kernel, &[]);
+    vm.pass(600.0);
+    for _ in 0..40 {
+        vm.seen.insert(Source::Kernel, Seen::Unreadable("503".into()));
+        assert_eq!(vm.pass(60.0).problems.len(), 0);
+        vm.levels(Source::Kernel, &[]);
+        assert_eq!(vm.pass(300.0).problems.len(), 0);
+    }
+    assert_eq!(vm.sample().verdict, Verdict::Idle);
+}
