@@ -13,7 +13,7 @@ use crate::idle::observe::sense::{Humans, Sense, is_person};
 use crate::idle::observe::{self, Observer, People, process, unsaved};
 use crate::problem::Problem;
 use crate::share::model::Failure;
-use crate::status::idle::{IdleView, KeepView, LeaveView, RiskView, SourceView};
+use crate::status::idle::{IdleView, KeepView, LeaveView, RiskView, SeenFromView, SourceView};
 use crate::sys::clock::rfc3339;
 use crate::worker::job::{Answer, Job};
 use serde::{Deserialize, Serialize};
@@ -441,6 +441,10 @@ impl Idle {
             since: time(decision.since),
             idle_at: decision.idle_at.and_then(time),
             last_busy: decision.last_busy.and_then(time),
+            seen_from: decision.seen_from.map(|from| SeenFromView {
+                at: time(from.at),
+                unread: from.unread.map(|source| decide::called(source).to_owned()),
+            }),
             after_s: settings.after.as_secs(),
             needed_s: decision.needed as u64,
             window_s: settings.tuning.window.as_secs(),

@@ -4,7 +4,7 @@ pub mod first;
 
 use super::limits::{self, Every, Limit, Rule};
 use super::memory::{self, Hidden, Memory, Row, keeps};
-use super::model::{Decision, Evidence, GPU_TELLS_NOTHING, Leave, Refused, Risk, Source, State, Verdict};
+use super::model::{Decision, Evidence, GPU_TELLS_NOTHING, Leave, Refused, Risk, SeenFrom, Source, State, Verdict};
 use crate::config::settings::Idle;
 use crate::problem::Problem;
 
@@ -60,12 +60,14 @@ pub fn decide(memory: &Memory, idle: &Idle, now: f64, names: Names<'_>) -> Decis
     };
     let since = memory.verdict.filter(|(old, _)| *old == verdict).map_or(now, |(_, since)| since);
     let last_busy = memory.rows.iter().filter(|r| memory::is_use(r.source)).filter_map(|r| r.last_busy);
+    let last_busy = last_busy.reduce(f64::max);
     let mut decision = Decision {
         verdict,
         since,
         idle_at,
         needed: longest(memory, idle),
-        last_busy: last_busy.reduce(f64::max),
+        last_busy,
+        seen_from: seen_from(memory, idle, last_busy),
         leave: leave(memory, idle, verdict, idle_at, now),
         at_risk: at_risk(memory, &table),
         evidence,
@@ -123,6 +125,14 @@ fn quiet_at(memory: &Memory, idle: &Idle) -> f64 {
     };
     let first = memory.quiet_at(memory.floor, idle.after.as_secs_f64());
     memory.rows.iter().map(of).fold(first, f64::max)
+}
+
+/// From when on use would have been seen, where quiet counts from there and not from the last use.
+fn seen_from(memory: &Memory, idle: &Idle, last_busy: Option<f64>) -> Option<SeenFrom> {
+    let window = idle.tuning.window.as_secs_f64();
+    // Within a window of the use that was seen nobody wonders. And what was never used is said to be so since it is looked at.
+    let is_news = last_busy.map_or(memory.unread.is_some(), |used| memory.floor - used > window);
+    is_news.then_some(SeenFrom { at: memory.floor, unread: memory.unread })
 }
 
 fn evidence_of(memory: &Memory, idle: &Idle, row: &Row, limit: &Limit, now: f64) -> Evidence {

@@ -28,6 +28,9 @@ pub struct Memory {
     pub last: Option<Clocks>,
     /// Nothing is known of before: quiet counts from here at the earliest.
     pub floor: f64,
+    /// What could not be read until then; nothing when nobody looked.
+    #[serde(default)]
+    pub unread: Option<Source>,
     /// When the VM slept, and how long: that time is not quiet time.
     pub sleeps: Vec<(f64, f64)>,
     /// Last values of counters and stamps.
@@ -112,7 +115,7 @@ impl Memory {
         }
         // The agent was dead or held up for longer than what grows is averaged over: what went on is not known.
         if awake > blind(tuning) {
-            self.floor = sample.at;
+            self.raise(sample.at, None);
         }
     }
 
@@ -123,14 +126,16 @@ impl Memory {
         let why = if let Seen::Unreadable(why) = seen { Some(why.as_str()) } else { None };
         // A moment's failure hides nothing: what was before and what comes after are seen. A longer one does.
         let hidden = look.hid(why, at, window);
-        if why.is_some() {
-            return;
+        let is_first = why.is_none() && look.read_at.replace(at).is_none() && !look.absent;
+        if hidden || is_first {
+            self.raise(at, hidden.then_some(source));
         }
-        if hidden {
-            self.floor = self.floor.max(at);
-        }
-        if look.read_at.replace(at).is_none() && !look.absent {
-            self.floor = self.floor.max(at);
+    }
+
+    /// Nothing is known of before `at`, and why.
+    fn raise(&mut self, at: f64, unread: Option<Source>) {
+        if at > self.floor {
+            (self.floor, self.unread) = (at, unread);
         }
     }
 
@@ -292,7 +297,7 @@ impl Memory {
             }
         }
         if hidden {
-            self.floor = self.floor.max(at);
+            self.raise(at, Some(limit.source));
         }
     }
 
@@ -368,7 +373,7 @@ impl Memory {
             // idle sooner by it.
             let used = |r: Row| if r.unknown.is_some() { Some(at) } else { r.last_busy };
             if let Some(used) = self.rows.drain(MOST_ROWS..).filter_map(used).reduce(f64::max) {
-                self.floor = self.floor.max(used);
+                self.raise(used, None);
             }
         }
     }

@@ -335,6 +335,15 @@ impl Leave {
     }
 }
 
+/// From when on use would have been seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SeenFrom {
+    /// That time.
+    pub at: f64,
+    /// What could not be read until then; nothing when nobody looked.
+    pub unread: Option<Source>,
+}
+
 /// What came of everything that is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -348,6 +357,8 @@ pub struct Decision {
     pub needed: f64,
     /// When it was last used; nothing when it was not since somebody looks.
     pub last_busy: Option<f64>,
+    /// From when on use would have been seen, where quiet counts from there.
+    pub seen_from: Option<SeenFrom>,
     /// The evidence, most important first.
     pub evidence: Vec<Evidence>,
     /// What would be lost.

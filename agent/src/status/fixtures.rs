@@ -221,6 +221,7 @@ pub(crate) fn idle() -> IdleView {
         since: Some("2026-03-04T10:55:00Z".to_owned()),
         idle_at: None,
         last_busy: Some("2026-03-04T12:00:00Z".to_owned()),
+        seen_from: None,
         after_s: 3600,
         needed_s: 3600,
         window_s: 300,

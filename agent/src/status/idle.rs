@@ -15,6 +15,9 @@ pub struct IdleView {
     pub idle_at: Option<String>,
     /// When it was last used.
     pub last_busy: Option<String>,
+    /// From when on use would have been seen, where quiet counts from there and not from the last use.
+    #[serde(default)]
+    pub seen_from: Option<SeenFromView>,
     /// How long it must be quiet, in seconds, as configured.
     pub after_s: u64,
     /// The same, stretched by memory that is held.
@@ -32,6 +35,15 @@ pub struct IdleView {
     pub at_risk: Vec<RiskView>,
     /// The announcement that it may go, if it was made.
     pub leave: Option<LeaveView>,
+}
+
+/// From when on use would have been seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenFromView {
+    /// That time.
+    pub at: Option<String>,
+    /// What could not be read until then, in words; nothing when nobody looked.
+    pub unread: Option<String>,
 }
 
 /// One line of evidence.

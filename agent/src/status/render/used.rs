@@ -92,12 +92,21 @@ impl View<'_> {
                 (Mark::Good, format!("for {lasts}. {needed} after the last of these ends{stretched}, this VM may go."))
             }
             Verdict::Unknown => (Mark::Bad, format!("not known for {lasts}: it counts as used.")),
-            Verdict::Quiet => match left {
-                Some(left) => (Mark::Wait, format!("{quiet}. After {needed} this VM may go: in {left}.")),
-                None => (Mark::Wait, format!("{quiet}. After {needed} this VM may go.")),
-            },
+            Verdict::Quiet => {
+                let (left, from) = (left.map(|left| format!(": in {left}")), self.seen_from(view));
+                let (left, from) = (left.unwrap_or_default(), from.unwrap_or_default());
+                (Mark::Wait, format!("{quiet}{from}. After {needed} this VM may go{left}."))
+            }
             Verdict::Idle => (Mark::Wait, format!("{quiet}: this VM may go.")),
         }
+    }
+
+    /// Why the quiet time is shorter than the time for which it was not used.
+    fn seen_from(&self, view: &IdleView) -> Option<String> {
+        let from = view.seen_from.as_ref()?;
+        let since = self.lasts(from.at.as_deref()?)?;
+        let what = from.unread.as_ref().map_or("nobody looked".to_owned(), |what| format!("{what} could not be read"));
+        Some(format!(", as far as was seen: {what} until {since} ago, and quiet counts from then"))
     }
 
     fn keep(&mut self, keep: &KeepView) {
@@ -269,7 +278,7 @@ fn amount(value: f64, unit: &str) -> String {
 mod tests {
     use super::super::super::fixtures;
     use super::*;
-    use crate::status::idle::LeaveView;
+    use crate::status::idle::{LeaveView, SeenFromView};
     use crate::status::model::ScaleSetView;
 
     fn context() -> Context {
@@ -385,6 +394,22 @@ at risk    alice      2 kernels   analysis.ipynb
             let text = render_idle(&status, &IdleView { verdict, ..view.clone() }, &context());
             let text = text.replace('\u{a0}', " ");
             assert!(text.contains(says), "{text}");
+        }
+        for (unread, says) in [
+            (
+                Some("the GPU"),
+                "as far as was seen: the GPU could not be read until 12 min ago, and quiet counts from then.",
+            ),
+            (None, "as far as was seen: nobody looked until 12 min ago, and quiet counts from then."),
+        ] {
+            let at = Some("2026-03-04T11:48:04Z".to_owned());
+            let seen_from = Some(SeenFromView { at, unread: unread.map(str::to_owned) });
+            let last_busy = Some("2026-03-04T10:00:00Z".to_owned());
+            let quiet = IdleView { verdict: Verdict::Quiet, last_busy, seen_from, ..view.clone() };
+            let text = render_idle(&status, &quiet, &context()).replace('\u{a0}', " ");
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let whole = format!("not used for 2 h, {says} After 60 min this VM may go: in 48 min.");
+            assert!(text.contains(&whole), "{text}");
         }
         let leave = LeaveView {
             epoch: 1,

@@ -202,3 +202,41 @@ fn moments_that_cost_nothing_are_no_problem_however_many_there_are() {
     }
     assert_eq!(vm.sample().verdict, Verdict::Idle);
 }
+
+#[test]
+fn quiet_that_counts_from_later_than_the_last_use_says_why() {
+    let begin = |at: f64| {
+        let mut vm = Vm::new();
+        // Somebody typed at the first look, and not since.
+        (vm.at, vm.wall) = (at, 1e9);
+        vm.typed(1e9);
+        vm.levels(Source::Kernel, &[]);
+        assert_eq!(vm.sample().seen_from, None);
+        assert_eq!(vm.pass(1200.0).seen_from, None);
+        vm
+    };
+    for (long, from) in [(60.0, false), (4.0 * 3600.0, true)] {
+        let mut vm = begin(700.0);
+        let whys = Level { what: Some("no answer".to_owned()), ..unknown(1002) };
+        for fails in [Seen::Unreadable("no answer".to_owned()), Seen::Levels(vec![whys])] {
+            vm.seen.insert(Source::Kernel, fails);
+            vm.pass(long);
+            vm.levels(Source::Kernel, &[]);
+            vm.at += 30.0;
+            let read = vm.at;
+            let quiet = vm.sample();
+            let expected = from.then_some(SeenFrom { at: read, unread: Some(Source::Kernel) });
+            assert_eq!((quiet.verdict, quiet.last_busy, quiet.seen_from), (Verdict::Quiet, Some(700.0), expected));
+            assert_eq!(quiet.idle_at, Some(if from { read } else { 700.0 } + 3600.0));
+        }
+    }
+    // Nobody looked.
+    let mut vm = begin(700.0);
+    vm.at += 1500.0;
+    let expected = Some(SeenFrom { at: vm.at, unread: None });
+    assert_eq!(vm.sample().seen_from, expected);
+    // Somebody is there again: quiet counts from that.
+    vm.at += 30.0;
+    vm.typed(2e9);
+    assert_eq!(vm.sample().seen_from, None);
+}
