@@ -27,7 +27,8 @@ pub(crate) fn process(data: &[u8]) {
 pub(crate) fn files(data: &[u8]) {
     let [first, second] = parts::<2>(data);
     let file = text(first);
-    assert!(cpu::parse_usage(&file).is_none_or(|seconds| seconds.is_finite() && seconds >= 0.0));
+    let used = [cpu::parse_usage(&file), cpu::version1::parse_usage(&file)];
+    assert!(used.into_iter().flatten().all(|seconds| seconds.is_finite() && seconds >= 0.0));
     let bytes = [Some(containers::moved(&file)), io::parse(&file), unsaved::parse(&file)];
     assert!(bytes.into_iter().flatten().all(|bytes| bytes.is_finite() && bytes >= 0.0));
     assert!(containers::inside(&file).is_none_or(cpu::is_container));

@@ -13,7 +13,8 @@ pub enum Suite {
     Trixie,
     /// Debian 12: kernel 6.1, systemd 252. For what older targets do differently.
     Bookworm,
-    /// Debian 11 with its later kernel 6.1: systemd 247, glibc 2.31. The least that the package is for.
+    /// Debian 11 with its later kernel 6.1: systemd 247, glibc 2.31. The least that the package is for, but for control
+    /// groups: it has those of version 2 alone, and Ubuntu 20.04 those of version 1 beside them.
     Bullseye,
 }
 

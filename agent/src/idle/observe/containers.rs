@@ -19,16 +19,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// There are containers, and what network they use cannot be read.
 pub fn network(proc: &Path, connections: &[Connection], counts: &dyn Fn(u32) -> bool) -> io::Result<Vec<Counter>> {
-    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for entry in std::fs::read_dir(proc)?.flatten() {
-        if entry.file_name().to_str().is_none_or(|n| n.parse::<u32>().is_err()) {
-            continue;
-        }
-        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if let Some(name) = inside(&groups) {
-            found.entry(name.to_owned()).or_default().push(entry.path());
-        }
-    }
+    let found = members(proc)?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -51,6 +42,24 @@ pub fn network(proc: &Path, connections: &[Connection], counts: &dyn Fn(u32) -> 
         }
     }
     Ok(counters)
+}
+
+/// The processes of each container, by the name of its group.
+///
+/// # Errors
+/// The process table cannot be read.
+pub(super) fn members(proc: &Path) -> io::Result<BTreeMap<String, Vec<PathBuf>>> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for entry in std::fs::read_dir(proc)?.flatten() {
+        if entry.file_name().to_str().is_none_or(|n| n.parse::<u32>().is_err()) {
+            continue;
+        }
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if let Some(name) = inside(&groups) {
+            found.entry(name.to_owned()).or_default().push(entry.path());
+        }
+    }
+    Ok(found)
 }
 
 /// The first of a container's processes that is still there, and its network (namespaces(7)).

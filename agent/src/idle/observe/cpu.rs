@@ -7,7 +7,7 @@
 //! * A service that runs programs for people (JupyterHub's, cron's) is split by the processes' owners. A process's own time
 //!   and that of its children that ended move together, so that a user's sum goes on growing when a child ends. What
 //!   the service's counter has beyond those sums belongs to somebody, only not known to whom.
-//! * Containers are counted as such, whoever runs them.
+//! * Containers are counted as such, whoever runs them, also where their groups are of version 1: see [`version1`].
 //! * Anything else (agents, system services) is nobody's use.
 //!
 //! Where there is no version 2, all processes are split by their owners.
@@ -18,6 +18,9 @@ use crate::idle::model::{Counter, Seen};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use version1::Named;
+
+pub mod version1;
 
 /// Programs that are a person's surroundings, not their work, by name (15 bytes at most).
 pub(super) const AMBIENT: &[&str] = &[
@@ -98,18 +101,27 @@ impl Programs {
 pub fn look(roots: &Roots, people: &People<'_>, last: &mut Last, now: f64) -> (Seen, Seen) {
     let before = std::mem::take(&mut last.programs);
     let mut programs = Programs { since: last.at, before, ..Programs::default() };
-    let seen = match unified(&roots.cgroup) {
-        Some(cgroup) => by_groups(&cgroup, roots, people, last, &mut programs, now),
+    let tree = unified(&roots.cgroup);
+    let (cpu, containers) = match &tree {
+        Some(cgroup) => by_groups(cgroup, roots, people, last, &mut programs, now),
         None => {
             let cpu = match process::all(&roots.proc, people) {
                 Ok(processes) => Seen::Counters(split(&processes, "p", None, people, &mut programs)),
                 Err(e) => Seen::Unreadable(e.to_string()),
             };
-            (cpu, Seen::Absent)
+            (cpu, Ok(Vec::new()))
         }
     };
     last.programs = programs.now;
-    seen
+    // Where all is of version 2 there is nothing else to look at.
+    let is_all = tree.is_some_and(|tree| tree == roots.cgroup);
+    let containers = if is_all { containers } else { containers.and_then(|found| version1::with(roots, found)) };
+    let containers = match containers {
+        Ok(found) if found.is_empty() => Seen::Absent,
+        Ok(found) => Seen::Counters(found.into_iter().map(|(_, counter)| counter).collect()),
+        Err(why) => Seen::Unreadable(why),
+    };
+    (cpu, containers)
 }
 
 /// The root of version 2: systemd mounts it here, or beside version 1.
@@ -126,13 +138,13 @@ fn by_groups(
     last: &mut Last,
     programs: &mut Programs,
     now: f64,
-) -> (Seen, Seen) {
+) -> (Seen, Result<Vec<Named>, String>) {
     let mut cpu = Vec::new();
     let slices = match slices(&cgroup.join("user.slice")) {
         Ok(slices) => slices,
         Err(e) => {
             let why = format!("user.slice: {e}");
-            return (Seen::Unreadable(why.clone()), Seen::Unreadable(why));
+            return (Seen::Unreadable(why.clone()), Err(why));
         }
     };
     let (mut used, passed) = (BTreeMap::new(), now - last.at);
@@ -160,8 +172,7 @@ fn by_groups(
         let mut walk = Walk { roots, people, own, cgroup, programs, cpu, containers };
         walk.group(&path, 0);
     }
-    let containers = if containers.is_empty() { Seen::Absent } else { Seen::Counters(containers) };
-    (Seen::Counters(cpu), containers)
+    (Seen::Counters(cpu), Ok(containers))
 }
 
 /// Looking through the groups of services.
@@ -172,7 +183,7 @@ struct Walk<'a> {
     cgroup: &'a Path,
     programs: &'a mut Programs,
     cpu: &'a mut Vec<Counter>,
-    containers: &'a mut Vec<Counter>,
+    containers: &'a mut Vec<Named>,
 }
 
 impl Walk<'_> {
@@ -186,7 +197,7 @@ impl Walk<'_> {
             if let Some(value) = usage(path) {
                 let id = format!("c{}", inode(path));
                 let what = Some(container(&name));
-                self.containers.push(Counter { id, value, what, ..Counter::default() });
+                self.containers.push((name.into_owned(), Counter { id, value, what, ..Counter::default() }));
             }
             return;
         }

@@ -101,9 +101,7 @@ pub fn started(proc: &Path, pid: u32) -> Option<u64> {
 /// # Errors
 /// When the process table cannot be read, or hides other users' processes (`hidepid`).
 pub fn all(proc: &Path, people: &People<'_>) -> io::Result<Vec<Process>> {
-    if !proc.join("1").exists() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the process table hides other users' processes"));
-    }
+    shows_all(proc)?;
     let mut out = Vec::new();
     for entry in std::fs::read_dir(proc)?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
@@ -119,6 +117,17 @@ pub fn all(proc: &Path, people: &People<'_>) -> io::Result<Vec<Process>> {
         }
     }
     Ok(out)
+}
+
+/// Makes sure that the process table shows everybody's processes: the first is root's.
+///
+/// # Errors
+/// It hides other users' (proc(5), `hidepid`).
+pub(super) fn shows_all(proc: &Path) -> io::Result<()> {
+    if proc.join("1").exists() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "the process table hides other users' processes"))
 }
 
 /// Whose session a process belongs to, from the text of its `/proc/PID/cgroup` (cgroups(7)): systemd keeps each user's in

@@ -4,21 +4,32 @@ use crate::idle::memory::Memory;
 use crate::idle::model::{Sample, Source};
 use std::collections::BTreeMap;
 
+mod version1;
+
 /// A machine made of files.
 struct Machine {
     dir: tempfile::TempDir,
     last: Last,
     memory: Memory,
+    /// Where the tree of version 2 is.
+    tree: &'static str,
+    /// Who is a person.
+    people: Vec<u32>,
 }
 
 impl Machine {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let machine = Self { dir, last: Last::default(), memory: Memory::new("boot") };
+        let machine = Self::without_version_2();
         machine.write("cgroup/cgroup.controllers", "cpu io");
+        machine.group("user.slice", 0, &[]);
+        machine
+    }
+
+    fn without_version_2() -> Self {
+        let (dir, last, memory) = (tempfile::tempdir().unwrap(), Last::default(), Memory::new("boot"));
+        let machine = Self { dir, last, memory, tree: "cgroup", people: vec![own(), 1001] };
         machine.write("proc/1/stat", &stat(1, "init", 0, 0, 0));
         machine.write("proc/self/cgroup", "0::/system.slice/dsvm-agent.service\n");
-        machine.group("user.slice", 0, &[]);
         machine
     }
 
@@ -31,20 +42,21 @@ impl Machine {
     /// A group that used so many seconds.
     fn group(&self, path: &str, seconds: u64, pids: &[i32]) {
         let text = format!("usage_usec {}\nuser_usec 1\nsystem_usec 1\n", seconds * 1_000_000);
-        self.write(&format!("cgroup/{path}/cpu.stat"), &text);
+        let path = format!("{}/{path}", self.tree);
+        self.write(&format!("{path}/cpu.stat"), &text);
         let pids: String = pids.iter().map(|p| format!("{p}\n")).collect();
-        self.write(&format!("cgroup/{path}/cgroup.procs"), &pids);
+        self.write(&format!("{path}/cgroup.procs"), &pids);
     }
 
     fn process(&self, pid: i32, name: &str, own: u64, children: u64) {
         self.write(&format!("proc/{pid}/stat"), &stat(pid, name, 1, own, children));
     }
 
-    /// Looks as at `at`, with this test's own user as the only person, and says what of each user is busy.
+    /// Looks as at `at`, with this test's own user and another as the only people, and says what of each user is busy.
     fn look(&mut self, at: f64) -> BTreeMap<Option<u32>, (f64, bool)> {
         let roots =
             Roots { proc: self.dir.path().join("proc"), cgroup: self.dir.path().join("cgroup"), ..Roots::default() };
-        let people = People { is_human: &|uid| uid == own() || uid == 1001, launcher: None };
+        let people = People { is_human: &|uid| self.people.contains(&uid), launcher: None };
         let (cpu, container) = look(&roots, &people, &mut self.last, at);
         let seen = BTreeMap::from([(Source::Cpu, cpu), (Source::Container, container)]);
         self.memory.take(&Sample { at, awake: at, wall: at, seen }, &Tuning::default());
@@ -242,6 +254,8 @@ fn containers_are_told_by_their_names() {
 fn files_of_the_kernel_are_read() {
     assert_eq!(parse_usage("usage_usec 2500000\nuser_usec 1\n"), Some(2.5));
     assert_eq!(parse_usage("nonsense"), None);
+    assert_eq!(super::version1::parse_usage("2500000000\n"), Some(2.5));
+    assert_eq!(super::version1::parse_usage("nonsense"), None);
 }
 
 #[test]
