@@ -26,19 +26,21 @@ pub fn network(proc: &Path, connections: &[Connection], counts: &dyn Fn(u32) -> 
     let machine = std::fs::read_link(proc.join("1/ns/net"))?;
     let (mut counters, mut known) = (Vec::new(), BTreeSet::new());
     for (name, processes) in found {
-        let what = Some(container(&name));
-        // One that ended meanwhile says nothing.
-        let Some((process, network)) = first(&processes)? else { continue };
-        if network == machine {
-            let held: Vec<BTreeSet<u32>> = processes.iter().map(|p| sockets(p)).collect::<io::Result<_>>()?;
-            let held: BTreeSet<u32> = held.into_iter().flatten().collect();
-            let own = connections.iter().filter(|c| c.leads_elsewhere() && !counts(c.uid) && held.contains(&c.inode));
-            let own = own.filter_map(|c| Some((format!("{:x}", c.cookie()), c.moved? as f64)));
-            counters.extend(own.map(|(id, value)| Counter { id, value, what: what.clone(), ..Counter::default() }));
-        } else if known.insert(network.clone()) {
-            let Ok(text) = std::fs::read_to_string(process.join("net/dev")) else { continue };
-            let id = network.to_string_lossy().into_owned();
-            counters.push(Counter { id, value: moved(&text), what, ..Counter::default() });
+        for (network, processes) in networks(processes)? {
+            let what = Some(container(&name));
+            if network == machine {
+                let held: Vec<BTreeSet<u32>> = processes.iter().map(|p| sockets(p)).collect::<io::Result<_>>()?;
+                let held: BTreeSet<u32> = held.into_iter().flatten().collect();
+                let is_own = |c: &&Connection| c.leads_elsewhere() && !counts(c.uid) && held.contains(&c.inode);
+                let own = connections.iter().filter(is_own);
+                let own = own.filter_map(|c| Some((format!("{:x}", c.cookie()), c.moved? as f64)));
+                counters.extend(own.map(|(id, value)| Counter { id, value, what: what.clone(), ..Counter::default() }));
+            } else if known.insert(network.clone()) {
+                let read = |process: &PathBuf| std::fs::read_to_string(process.join("net/dev")).ok();
+                let Some(text) = processes.iter().find_map(read) else { continue };
+                let id = network.to_string_lossy().into_owned();
+                counters.push(Counter { id, value: moved(&text), what, ..Counter::default() });
+            }
         }
     }
     Ok(counters)
@@ -62,17 +64,19 @@ pub(super) fn members(proc: &Path) -> io::Result<BTreeMap<String, Vec<PathBuf>>>
     Ok(found)
 }
 
-/// The first of a container's processes that is still there, and its network (namespaces(7)).
-fn first(processes: &[PathBuf]) -> io::Result<Option<(&PathBuf, PathBuf)>> {
+/// A container's processes by the network that each is in (namespaces(7)): steps of builds may have a group in common. One that
+/// ended meanwhile is in none.
+fn networks(processes: Vec<PathBuf>) -> io::Result<BTreeMap<PathBuf, Vec<PathBuf>>> {
+    let mut found: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for process in processes {
         match std::fs::read_link(process.join("ns/net")) {
-            Ok(network) => return Ok(Some((process, network))),
+            Ok(network) => found.entry(network).or_default().push(process),
             // Also of one that ended and was not waited for.
             Err(e) if e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESRCH) => {}
             Err(e) => return Err(e),
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// The group of the container that a process is in, from the text of its `/proc/PID/cgroup` (cgroups(7)).
@@ -115,6 +119,7 @@ mod tests {
             (format!("0::/docker/{ID}\n"), Some(ID)),
             (format!("0::/system.slice/{scope}/init.scope\n"), Some(scope.as_str())),
             (format!("4:memory:/docker/{ID}\n0::/\n"), Some(ID)),
+            ("4:memory:/docker/buildkit/jvifp9a6b1lxa1kuw8bwfcovf\n0::/\n".to_owned(), Some("buildkit")),
             // Its network is a program's of the user's.
             (format!("0::/user.slice/user-1001.slice/user@1001.service/user.slice/libpod-{ID}.scope\n"), None),
             ("0::/system.slice/docker.service\n".to_owned(), None),
@@ -169,6 +174,13 @@ mod tests {
         std::fs::remove_dir_all(proc.join("60/ns")).unwrap();
         let found = network(proc, &table, &|uid| uid == 1001).unwrap();
         assert_eq!(found.iter().map(|c| c.value).collect::<Vec<_>>(), [5_040_000.0]);
+        // Steps of builds are in one group, and each has a network of its own, or the machine's.
+        for (pid, network, sockets) in [(64, "8", &[][..]), (65, "9", &[]), (66, "1", &[31])] {
+            process(proc, pid, &format!("/docker/buildkit/{pid}"), network, sockets);
+        }
+        let found = network(proc, &table, &|_| false).unwrap();
+        let told = found.iter().filter(|c| c.what.as_deref() == Some("docker build")).map(|c| c.value);
+        assert_eq!(told.collect::<Vec<_>>(), [31_000.0, 5_040_000.0, 5_040_000.0]);
         std::fs::remove_dir_all(proc.join("1/ns")).unwrap();
         assert!(network(proc, &table, &|_| false).is_err(), "whose network it is cannot be told");
     }

@@ -299,10 +299,12 @@ pub fn is_container(name: &str) -> bool {
 }
 
 /// Whether a group is one step of a build: BuildKit in Docker's daemon names it `system.slice:docker:` and a number of its own
-/// (moby, daemon_systemd_unix.go: `newCgroupParent`).
+/// (moby, daemon_systemd_unix.go: `newCgroupParent`). With the cgroupfs driver all steps are in one group, whose name is
+/// always the same (buildkit, executor/oci/spec.go: `GenerateSpec`).
 fn is_build(name: &str) -> bool {
     let id = |id: &str| id.len() >= 20 && id.bytes().all(|b| b.is_ascii_alphanumeric());
-    name.rsplit_once(':').is_some_and(|(parent, number)| parent.ends_with(":docker") && id(number))
+    name == "buildkit"
+        || name.rsplit_once(':').is_some_and(|(parent, number)| parent.ends_with(":docker") && id(number))
 }
 
 /// The slices of users, by the number in their name.

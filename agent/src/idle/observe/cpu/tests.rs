@@ -229,6 +229,8 @@ fn containers_are_told_by_their_names() {
         (id.to_owned(), true),
         ("system.slice:docker:jvifp9a6b1lxa1kuw8bwfcovf".to_owned(), true),
         ("system.slice:docker:short".to_owned(), false),
+        ("buildkit".to_owned(), true),
+        ("buildkit.service".to_owned(), false),
         ("docker.service".to_owned(), false),
         ("docker-proxy.service".to_owned(), false),
         ("libpod-conmon.scope".to_owned(), false),

@@ -57,6 +57,7 @@ fn a_container_of_version_1_is_seen() {
             (format!("docker/{ID}"), "container 0123456789ab"),
             (format!("machine.slice/libpod-{ID}.scope"), "podman container 0123456789ab"),
             (format!("kubepods/burstable/pod7/{ID}"), "container 0123456789ab"),
+            ("docker/buildkit".to_owned(), "docker build"),
         ] {
             let mut m = Machine::older(tree);
             m.write("proc/60/cgroup", &groups(&format!("/{group}")));
