@@ -94,7 +94,8 @@ impl ScaleSet {
             // Nobody protects it: idle and announced is free.
             None => matches!(used, Use::Due { .. }),
         };
-        let values = if ending { metric::ENDING } else { metric::values(used, self.protection.is_safe(now), free) };
+        let values =
+            if ending { metric::ENDING } else { metric::values(used, self.protection.is_harmless(now, used), free) };
         self.values = Some(values);
         let at = facts.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         if settings.metrics
@@ -285,13 +286,13 @@ fn told(ask: &Ask, result: Result<Answer, WorkerFailure>) -> Result<Told, Failur
 
 fn failure(ask: &Ask, text: String, doubtful: bool) -> Failure {
     let service: Service = ask.service();
-    Failure { service, status: None, code: None, text, retry_after: None, doubtful }
+    Failure { service, status: None, code: None, text, retry_after: None, doubtful, found: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scale_set::model::{Cloud, Protection};
+    use crate::scale_set::model::{Cloud, Protection, Values};
 
     fn facts(now: u64) -> Facts {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_020 + now);
@@ -365,6 +366,33 @@ mod tests {
         assert!(!asks.iter().any(|ask| matches!(ask, Ask::Protect { .. } | Ask::Look { .. })), "{asks:?}");
         let view = set.view(&settings, due(720)).unwrap();
         assert_eq!((view.protected, view.by_hand, view.free, view.free_since), (Some(true), true, Some(false), None));
+    }
+
+    #[test]
+    fn a_vm_that_may_go_and_cannot_be_lifted_holds_nobody_up_and_is_told() {
+        let (mut set, settings) = (ScaleSet::default(), Settings::default());
+        let due = |now| Facts { used: Use::Due { epoch: 1 }, ..facts(now) };
+        set.decide(&settings, facts(1));
+        answer(&mut set, &Ask::Place, Ok(Told::Place(member())), 1);
+        let asks = set.decide(&settings, facts(1)).asks;
+        let full = Protection { scale_in: true, actions: true };
+        answer(&mut set, &asks[0], Ok(Told::Protection(Reading { found: None, now: full })), 2);
+        answer(&mut set, &asks[1], Ok(Told::Published), 2);
+        set.committed(1);
+        let ask = set.decide(&settings, due(3)).asks.remove(0);
+        // A report while it is being lifted, and one when that was refused.
+        for now in [61, 121] {
+            let asks = set.decide(&settings, due(now)).asks;
+            let report = asks.iter().find(|ask| matches!(ask, Ask::Publish { .. })).unwrap();
+            let values = Values { idle: Some(false), busy: Some(true), unprotected: Some(false) };
+            assert!(matches!(report, Ask::Publish { values: told, .. } if *told == values), "{report:?}");
+            answer(&mut set, report, Ok(Told::Published), now);
+            let refused = Failure { status: Some(403), found: Some(full), ..failure(&ask, String::new(), false) };
+            answer(&mut set, &ask, Err(refused), now + 1);
+        }
+        assert_eq!(set.view(&settings, due(123)).unwrap().protected, Some(true));
+        let problems = set.problems(&settings, Duration::from_secs(123));
+        assert!(problems.iter().any(|p| p.code == "scale-set.not-lifted"), "{problems:?}");
     }
 
     #[test]

@@ -222,6 +222,11 @@ problems! {
          meanwhile.";
         "Give the VM's identity a role on the scale set with Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read \
          and write. A new role takes up to 10 minutes.";
+    "scale-set.not-lifted":
+        "Nobody uses the VM, and its protection from scale-in can be neither lifted nor read: it stays, or does not count as \
+         idle, and costs money. No other VM is held up.";
+        "Give the VM's identity the role that scale-set.unprotected names, and take read-only locks off the scale set, its \
+         resource group and its subscription. It is tried again by itself.";
     "scale-set.listener":
         "The agent cannot answer at the address of [scale_set] listen: probes of the load balancer fail.";
         "Name a port that is free, 1024 or above, and an address of this VM, or 0.0.0.0 for all.";

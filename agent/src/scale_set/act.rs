@@ -251,12 +251,16 @@ fn protect(
     let body = json!({"location": node.location, "properties": {"protectionPolicy": policy}});
     let request = Request::new(Method::Put, door.url.clone()).bearer(&door.token).json(body.to_string().into_bytes());
     let request = request.within(Duration::from_secs(20));
+    let mut still = found;
     let answer = loop {
         match answered(service, http::send(&request, Path::new(SYSTEM_ROOTS)), true) {
             // Another change of this VM is under way: most likely one of the agent's own, whose answer was lost.
-            Err(conflict) if conflict.status == Some(409) => {
+            Err(conflict) if conflict.status == Some(409) && !conflict.is_locked() => {
+                still = None;
                 wait(conflict.retry_after.unwrap_or(Duration::from_secs(2)), until).ok_or(conflict)?;
             }
+            // Nothing came of it: what was found is there still.
+            Err(refused) if !refused.doubtful => return Err(Failure { found: still, ..refused }),
             other => break other?,
         }
     };
@@ -387,7 +391,7 @@ fn at(base: &Url, service: Service, path: &str) -> Result<Url, Failure> {
 
 fn garbled(service: Service, why: &str) -> Failure {
     let text = format!("{}: {why}", service.name());
-    Failure { service, status: None, code: None, text, retry_after: None, doubtful: false }
+    Failure { service, status: None, code: None, text, retry_after: None, doubtful: false, found: None }
 }
 
 /// An answer that says that it worked, or why not. `changes`: it was asked to change something.
@@ -402,6 +406,7 @@ fn answered(service: Service, result: Result<Response, http::Error>, changes: bo
             retry_after: answer.header("Retry-After").and_then(|v| observe::retry_after(v, SystemTime::now())),
             // The service itself may not know what became of it.
             doubtful: changes && answer.status >= 500,
+            found: None,
         }),
         Err(error) => {
             let doubtful = changes && error.may_have_arrived();

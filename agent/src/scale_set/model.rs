@@ -175,6 +175,9 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// A change was asked for, and whether it happened is not known.
     pub doubtful: bool,
+    /// What the VM is protected from, where that was read just before a change of it was refused.
+    #[serde(default)]
+    pub found: Option<Protection>,
 }
 
 impl Failure {
@@ -190,7 +193,13 @@ impl Failure {
     /// Whether it is likely to last until somebody does something.
     pub fn is_lasting(&self) -> bool {
         let no_identity = self.service == Service::Identity && matches!(self.status, Some(400 | 404));
-        no_identity || matches!(self.status, Some(401 | 403))
+        no_identity || self.is_locked() || matches!(self.status, Some(401 | 403))
+    }
+
+    /// Whether a lock forbids it: Azure says 409 then, as it does of a change that is under way, and says so until somebody
+    /// takes the lock off.
+    pub fn is_locked(&self) -> bool {
+        self.status == Some(409) && self.code.as_deref() == Some("ScopeLocked")
     }
 }
 

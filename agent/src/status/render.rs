@@ -304,7 +304,7 @@ impl View<'_> {
             (Some(true), _) => (Mark::Good, "protected from scale-in"),
             (Some(false), Some(true)) => (Mark::Wait, "may go"),
             (Some(false), _) => (Mark::Bad, "not protected from scale-in"),
-            (None, _) => (Mark::Wait, "protection from scale-in is not known yet"),
+            (None, _) => (Mark::Wait, "protection from scale-in is not known"),
         };
         let mut parts = vec![words.to_owned()];
         if let Some(since) = set.free_since.as_deref().and_then(|at| self.lasts(at)) {

@@ -33,6 +33,8 @@ pub enum What {
         #[serde(default)]
         retry_after: Option<u64>,
     },
+    /// A read-only lock forbids it.
+    Locked,
     /// The answer comes so many milliseconds late.
     Slow {
         /// How late.
@@ -122,9 +124,20 @@ pub fn delay(what: Option<&What>) -> Duration {
     }
 }
 
+/// What Resource Manager says of what lies below a read-only lock: the status of a conflict, for as long as the lock is there.
+pub fn locked(request: &Request) -> Answer {
+    let message = format!(
+        "The scope '{}' cannot perform write operation because following scope(s) are locked. Please remove the lock and \
+         try again.",
+        request.path
+    );
+    Answer::error(409, "ScopeLocked", &message)
+}
+
 /// A refusal in the words of the service that was asked.
 pub fn refusal(request: &Request, status: u16, retry_after: Option<u64>) -> Answer {
     let code = match status {
+        403 => "AuthorizationFailed",
         404 => "NotFound",
         409 => "Conflict",
         410 => "Gone",

@@ -103,6 +103,7 @@ fn exchange(stream: &mut (impl Read + Write), vm: usize, tls: bool, shared: &Sha
     let mut world = shared.world();
     let answer = match &fault {
         Some(What::Status { status, retry_after }) => fault::refusal(&request, *status, *retry_after),
+        Some(What::Locked) => fault::locked(&request),
         _ if world.limits && is_too_often(shared, &request) => fault::refusal(&request, 429, Some(1)),
         fault => service(&mut world, &request, fault.as_ref()),
     };

@@ -131,6 +131,13 @@ fn a_change_whose_end_is_not_known_is_in_doubt_and_one_that_was_refused_is_not()
     assert_eq!(protect(&settings, FULL, true), Ok(FULL));
     assert_eq!(put(What::Status { status: 429, retry_after: Some(60) }).retry_after, Some(Duration::from_secs(60)));
     assert!(!put(What::Expired).doubtful && put(What::Expired).is_lasting());
+    // One for a lock is none that is waited for.
+    let before = requests(&azure, "PUT", "/virtualMachines/");
+    let locked = put(What::Locked);
+    assert!(locked.is_lasting() && !locked.doubtful && locked.found.is_none(), "{locked:?}");
+    assert_eq!(requests(&azure, "PUT", "/virtualMachines/"), before + 1);
+    assert_eq!(protect(&settings, Protection::NONE, false).unwrap_err().found, Some(FULL), "it was looked at");
+    assert_eq!(requests(&azure, "PUT", "/virtualMachines/"), before + 2);
     // It was done, but it cannot be read back.
     azure.play([Fault::new("/virtualMachines/", What::Nonsense).method("GET")]);
     assert!(protect(&settings, FULL, true).unwrap_err().doubtful);

@@ -74,6 +74,32 @@ fn it_is_announced_then_given_free_and_a_key_protects_it_again() {
 }
 
 #[test]
+fn a_vm_whose_protection_cannot_be_lifted_says_so_and_holds_nobody_up() {
+    let Some((vm, azure)) = vm() else { return };
+    let agent = vm.agent_start();
+    agent.wait_ready();
+    wait_protected(&agent);
+    let what = What::Status { status: 403, retry_after: None };
+    azure.play([Fault::new("/virtualMachines/", what).method("PUT")]);
+    wait_for("it is told to somebody", 4 * SOON, || agent.problems().iter().any(|code| code == "scale-set.not-lifted"));
+    wait_protected(&agent);
+    let text = vm.sh("dsvm-agent status").out;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("It may go as soon as its protection from scale-in is lifted."), "{text}");
+    assert!(text.contains("403 (AuthorizationFailed)") && !text.contains("at any time"), "{text}");
+    azure.world().samples.clear();
+    let told_last = |metric: &'static str| {
+        azure.until(metric, |w| w.samples.iter().rfind(|s| s.metric == metric).map(|s| s.values.2))
+    };
+    assert_eq!((told_last("BusyUnprotectedNodes"), told_last("IdleNodes")), (0.0, 0.0));
+    // The right is back: it goes as it should have.
+    azure.play([]);
+    wait_free(&agent);
+    assert!(!is_protected(&azure));
+    agent.wait_no_problem();
+}
+
+#[test]
 fn who_comes_between_the_verdict_and_the_commit_stops_it() {
     let Some((vm, azure)) = vm() else { return };
     let agent = vm.agent_start();

@@ -29,11 +29,12 @@ pub const ENDING: Values = Values { idle: Some(false), busy: Some(false), unprot
 
 /// What is so now; nothing is said of what cannot be known. A VM whose use cannot be told is neither idle nor busy, but
 /// it still vetoes while it is not known to be protected: it may be the next victim. Whether it does is told in any case:
-/// a VM of which nothing is heard may be anything, so that autoscale counts who reported.
-pub fn values(used: Use, safe: bool, free: bool) -> Values {
+/// a VM of which nothing is heard may be anything, so that autoscale counts who reported. `harmless`: scale-in passes it
+/// by, or may take it though it is not known to be free yet.
+pub fn values(used: Use, harmless: bool, free: bool) -> Values {
     match used {
-        Use::Unknown => Values { idle: None, busy: None, unprotected: Some(!safe) },
-        _ => Values { idle: Some(free), busy: Some(!free), unprotected: Some(!free && !safe) },
+        Use::Unknown => Values { idle: None, busy: None, unprotected: Some(!harmless) },
+        _ => Values { idle: Some(free), busy: Some(!free), unprotected: Some(!free && !harmless) },
     }
 }
 
@@ -90,8 +91,8 @@ mod tests {
 
     #[test]
     fn every_vm_is_idle_or_busy_and_vetoes_while_it_may_be_taken_wrongly() {
-        let told = |used, safe, free| {
-            let v = values(used, safe, free);
+        let told = |used, harmless, free| {
+            let v = values(used, harmless, free);
             (v.idle, v.busy, v.unprotected)
         };
         let (no, yes) = (Some(false), Some(true));
@@ -99,7 +100,7 @@ mod tests {
         assert_eq!(told(Use::InUse, false, false), (no, yes, yes));
         assert_eq!(told(Use::Quiet, false, false), (no, yes, yes));
         assert_eq!(told(Use::Due { epoch: 1 }, true, false), (no, yes, no), "not given free yet");
-        assert_eq!(told(Use::Due { epoch: 1 }, false, false), (no, yes, yes), "not known to be free");
+        assert_eq!(told(Use::Due { epoch: 1 }, false, false), (no, yes, yes), "not committed either");
         assert_eq!(told(Use::Due { epoch: 1 }, false, true), (yes, no, no));
         assert_eq!(told(Use::Unknown, true, false), (None, None, no));
         assert_eq!(told(Use::Unknown, false, false), (None, None, yes));

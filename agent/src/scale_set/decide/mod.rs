@@ -65,6 +65,7 @@ mod tests {
             text: "no".into(),
             retry_after: None,
             doubtful: false,
+            found: None,
         }
     }
 

@@ -4,10 +4,13 @@
 //! Once it is known to be lifted it is only read. If it is there again then, and no change of the agent's own can have made
 //! it so, somebody has protected the VM by hand: that is left as it is until they take it off. A VM in use is protected as
 //! always, so that what was there before it was lifted cannot be told from the agent's own.
+//!
+//! A VM that may go and cannot be lifted, or cannot be read any more, costs money and nothing else: it holds nobody up, and
+//! a person is told.
 
 use super::Trouble;
 use crate::problem::Problem;
-use crate::scale_set::model::{Failure, Instance, Node, Protection, Reading, Use};
+use crate::scale_set::model::{Failure, Instance, Node, Protection, Reading, Service, Use};
 use std::time::Duration;
 
 /// What was read back is read again after this: somebody may change it in the portal.
@@ -18,6 +21,8 @@ const STALE: Duration = Duration::from_secs(30 * 60);
 const ECHO: Duration = Duration::from_secs(2 * 60);
 /// So long it may take before a person is told, unless the answer is final.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where nobody uses the VM: that it stays costs money only.
+const LONG_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +46,11 @@ pub enum Step {
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
-    Change(Protection),
+    Change {
+        wanted: Protection,
+        /// What was read back before, and when: it is so still if the change is refused.
+        before: Option<(Protection, Duration)>,
+    },
     Look,
 }
 
@@ -68,6 +77,8 @@ pub struct Memory {
     by_hand: bool,
     /// Since when the VM should be protected and is not known to be.
     bare_since: Option<Duration>,
+    /// The VM was let go, and is not known to be unprotected.
+    unlifted: bool,
     /// How long it took the last time until protection was confirmed.
     pub took: Option<Duration>,
 }
@@ -86,6 +97,12 @@ impl Memory {
     /// Whether the VM was given free: idle was committed, and it is known to be unprotected.
     pub fn is_free(&self, now: Duration, used: Use) -> bool {
         self.lets_go(used) && self.known(now).is_some_and(|p| !p.scale_in)
+    }
+
+    /// Whether scale-in does no harm as it is now: it passes this VM by, as far as that is known, or the VM may go. Where
+    /// idle was committed that does not depend on what is known of its protection.
+    pub fn is_harmless(&self, now: Duration, used: Use) -> bool {
+        self.is_safe(now) || self.lets_go(used)
     }
 
     /// Whether it is being given free, or is: the first sign of use matters.
@@ -118,6 +135,7 @@ impl Memory {
         }
         let wanted = if self.lets_go(used) { Protection::NONE } else { full };
         let known = self.known(now);
+        self.unlifted = self.lets_go(used) && known.is_none_or(|p| p.scale_in);
         if wanted.scale_in && !known.is_some_and(|p| p.scale_in) {
             self.bare_since.get_or_insert(now);
         } else if let Some(since) = self.bare_since.take() {
@@ -154,15 +172,10 @@ impl Memory {
 
     /// A change is on its way.
     pub fn started(&mut self, wanted: Protection) {
-        (self.under_way, self.tried) = (Some(Request::Change(wanted)), Some(wanted));
+        (self.under_way, self.tried) = (Some(Request::Change { wanted, before: self.seen }), Some(wanted));
         if self.seen.is_some_and(|(seen, _)| seen != wanted) {
             self.seen = None;
         }
-    }
-
-    /// The request was not even started, by this agent: nothing changed.
-    pub fn not_started(&mut self) {
-        self.under_way = None;
     }
 
     /// Takes what came of the request: what was read before, and after everything.
@@ -174,14 +187,13 @@ impl Memory {
                 // What was asked for, and was taken, may come yet. Where it changes nothing about scale-in, and nothing
                 // else is on its way, that does not matter.
                 let alike = match request {
-                    Some(Request::Change(wanted)) => {
+                    Some(Request::Change { wanted, .. }) => {
                         self.settled = wanted == seen || (self.settled && wanted.scale_in == seen.scale_in);
                         wanted == seen
                     }
                     Some(Request::Look) | None => true,
                 };
-                self.seen = self.settled.then_some((seen, now));
-                self.lifted = if seen.scale_in { None } else { self.lifted.or(Some(now)) };
+                self.saw(seen, now);
                 if alike {
                     self.trouble.over();
                 } else {
@@ -190,13 +202,28 @@ impl Memory {
                 }
             }
             Err(failure) => {
-                if failure.doubtful {
-                    self.settled = false;
-                    self.seen = None;
+                match request {
+                    _ if failure.doubtful => {
+                        self.settled = false;
+                        self.seen = None;
+                    }
+                    // It was refused: nothing came of it.
+                    Some(Request::Change { before, .. }) => self.seen = before,
+                    Some(Request::Look) | None => {}
+                }
+                if let Some(found) = failure.found.filter(|_| !failure.doubtful) {
+                    self.judge(Some(found), now);
+                    self.saw(found, now);
                 }
                 self.trouble.failed(failure, now, chance);
             }
         }
+    }
+
+    /// Notes what was read.
+    fn saw(&mut self, seen: Protection, now: Duration) {
+        self.seen = self.settled.then_some((seen, now));
+        self.lifted = if seen.scale_in { None } else { self.lifted.or(Some(now)) };
     }
 
     /// Notes whose doing it is that the VM is, or is not, protected as it was found. While a change of the agent's own may
@@ -207,43 +234,74 @@ impl Memory {
         self.by_hand = found.scale_in && (self.by_hand || lifted);
     }
 
-    /// What a person should know: that scale-in may take a VM that is in use.
+    /// What a person should know: that scale-in may take a VM that is in use, or that one stays that nobody uses.
     pub fn problem(&self, node: &Node, instance: &Instance, client_id: &str, now: Duration) -> Option<Problem> {
-        let since = self.bare_since?;
         let failure = self.trouble.failure.as_ref()?;
-        if !failure.is_lasting() && now < since + PATIENCE {
+        let (since, patience) = match self.bare_since {
+            Some(since) => (since, PATIENCE),
+            None if self.unlifted => (self.trouble.since, LONG_PATIENCE),
+            None => return None,
+        };
+        if !failure.is_lasting() && now < since + patience {
             return None;
         }
         let identity = match client_id.get(..8) {
             Some(start) => format!(", identity {start}…"),
             None => String::new(),
         };
-        let summary = format!(
-            "Autoscale may delete this VM with people on it: it cannot be protected from scale-in ({}{identity}, \
-             {} in scale set {}). Scale-in of the whole set is vetoed meanwhile.",
-            failure.line(),
-            node.name,
-            instance.set
-        );
-        let remedy = match (failure.service, failure.status) {
-            (crate::scale_set::model::Service::Identity, Some(400 | 404)) => {
-                "Give the scale set a managed identity, and name it in [scale_set] client_id if there are several."
-            }
-            (_, Some(401 | 403)) => {
-                "Give the VM's identity a role on the scale set with Microsoft.Compute/virtualMachineScaleSets/\
-                 virtualMachines/read and write. A new role takes up to 10 minutes."
-            }
-            _ => "It is tried again by itself. If it lasts, see whether the VM reaches management.azure.com.",
+        let why = format!("{}{identity}, {} in scale set {}", failure.line(), node.name, instance.set);
+        if self.bare_since.is_some() {
+            let summary = format!(
+                "Autoscale may delete this VM with people on it: it cannot be protected from scale-in ({why}). Scale-in \
+                 of the whole set is vetoed meanwhile."
+            );
+            return Some(Problem::new("scale-set.unprotected", summary, remedy(failure)));
+        }
+        let summary = if self.lifted.is_some() {
+            format!(
+                "Nobody uses this VM, and it does not count as idle: whether its protection from scale-in is still \
+                 lifted cannot be read ({why}). No other VM is held up."
+            )
+        } else {
+            format!(
+                "Nobody uses this VM, and it stays all the same: its protection from scale-in cannot be lifted ({why}). \
+                 No other VM is held up."
+            )
         };
-        Some(Problem::new("scale-set.unprotected", summary, remedy))
+        Some(Problem::new("scale-set.not-lifted", summary, remedy(failure)))
+    }
+}
+
+/// What to do about a protection that can be neither changed nor read.
+fn remedy(failure: &Failure) -> &'static str {
+    if failure.is_locked() {
+        return "Take the read-only lock off the scale set, or off its resource group or subscription: nothing can be \
+                written while it is there.";
+    }
+    match (failure.service, failure.status, failure.code.as_deref()) {
+        (Service::Identity, Some(400 | 404), _) => {
+            "Give the scale set a managed identity, and name it in [scale_set] client_id if there are several."
+        }
+        (_, Some(403), Some("RequestDisallowedByPolicy")) => {
+            "A policy of Azure's forbids it: exempt the scale set from it. The scale set's activity log names the policy."
+        }
+        (_, Some(401 | 403), _) => {
+            "Give the VM's identity a role on the scale set with Microsoft.Compute/virtualMachineScaleSets/\
+             virtualMachines/read and write. A new role takes up to 10 minutes."
+        }
+        _ => "It is tried again by itself. If it lasts, see whether the VM reaches management.azure.com.",
     }
 }
 
 fn unlike(text: String) -> Failure {
-    let service = crate::scale_set::model::Service::ResourceManager;
-    Failure { service, status: None, code: None, text, retry_after: None, doubtful: true }
+    let service = Service::ResourceManager;
+    Failure { service, status: None, code: None, text, retry_after: None, doubtful: true, found: None }
 }
 
 #[cfg(test)]
 #[path = "protection_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "protection_schedule_tests.rs"]
+mod schedule_tests;

@@ -1,7 +1,6 @@
 use super::super::tests::failure;
 use super::*;
 use crate::scale_set::model::{Cloud, Service};
-use proptest::prelude::*;
 
 const FULL: Protection = Protection { scale_in: true, actions: true };
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -61,11 +60,117 @@ fn whoever_comes_back_does_not_wait_for_what_had_failed() {
     memory.take(Err(slow), S(3), 0);
     assert!(memory.is_going());
     assert_eq!(memory.decide(FULL, used, S(4)), None, "lifting it can wait");
-    assert_eq!(memory.decide(FULL, Use::InUse, S(5)), protect(FULL), "at once");
+    let mut other = memory.clone();
+    assert_eq!(other.decide(FULL, Use::InUse, S(5)), None, "it was refused, so it is protected as before");
+    assert!(other.is_safe(S(5)) && !other.is_going());
+    let old = S(1) + LOOK_AGAIN;
+    assert_eq!(other.decide(FULL, Use::InUse, old), protect(FULL), "and looked at as always");
+    // Whether it was lifted is not known.
+    memory.started(Protection::NONE);
+    memory.take(Err(Failure { doubtful: true, retry_after: Some(S(200)), ..failure(None) }), S(6), 0);
+    assert_eq!(memory.decide(FULL, Use::InUse, S(7)), first(FULL), "at once");
     memory.started(FULL);
-    memory.take(Err(failure(Some(500))), S(6), 0);
-    assert_eq!(memory.decide(FULL, Use::InUse, S(6)), None, "then as always");
+    memory.take(Err(failure(Some(500))), S(8), 0);
+    assert_eq!(memory.decide(FULL, Use::InUse, S(8)), None, "then as always");
     assert!(!memory.is_going());
+}
+
+/// Refused, after it was read that it is protected from this.
+fn refused(found: Protection) -> Result<Reading, Failure> {
+    let code = Some("AuthorizationFailed".into());
+    Err(Failure { code, found: Some(found), ..failure(Some(403)) })
+}
+
+#[test]
+fn what_cannot_be_lifted_is_protected_as_before_vetoes_nobody_and_is_told() {
+    let (mut memory, used) = (Memory::default(), Use::Due { epoch: 1 });
+    done(&mut memory, FULL, S(1));
+    memory.committed(1);
+    let mut now = S(2);
+    // For longer than what was read before the commit is known.
+    while now < S(2) + STALE + LOOK_AGAIN {
+        assert_eq!(memory.decide(FULL, used, now), protect(Protection::NONE));
+        memory.started(Protection::NONE);
+        assert!(!memory.is_safe(now) && memory.is_harmless(now, used), "whether it goes or not, nobody is on it");
+        assert!(!memory.is_harmless(now, Use::InUse) && !memory.is_harmless(now, Use::Due { epoch: 2 }));
+        memory.take(refused(FULL), now, 0);
+        assert!(memory.is_safe(now) && !memory.is_free(now, used));
+        assert_eq!(told(&memory, now).unwrap().code, "scale-set.not-lifted");
+        now = memory.trouble.again;
+    }
+    let problem = told(&memory, now).unwrap();
+    assert_eq!(
+        problem.summary,
+        "Nobody uses this VM, and it stays all the same: its protection from scale-in cannot be lifted (Azure Resource \
+         Manager says 403 (AuthorizationFailed), identity 3f2a1c5e…, dsvmpool_7 in scale set dsvmpool). No other VM is \
+         held up."
+    );
+    assert!(problem.remedy.contains("virtualMachines/read and write"));
+    // Whoever comes finds it protected.
+    let mut came = memory.clone();
+    assert_eq!(came.decide(FULL, Use::InUse, now), None);
+    assert!(came.is_safe(now) && told(&came, now).is_none());
+    // The right is back.
+    done(&mut memory, Protection::NONE, now);
+    assert_eq!(memory.decide(FULL, used, now), None);
+    assert!(memory.is_free(now, used) && told(&memory, now).is_none());
+}
+
+#[test]
+fn what_is_refused_while_it_is_used_shows_what_is_there() {
+    let mut memory = Memory::default();
+    done(&mut memory, FULL, S(1));
+    let now = S(1) + LOOK_AGAIN;
+    assert_eq!(memory.decide(FULL, Use::InUse, now), protect(FULL));
+    memory.started(FULL);
+    memory.take(refused(Protection::NONE), now, 0);
+    assert_eq!(memory.known(now), Some(Protection::NONE), "somebody took it off, and it cannot be set again");
+    memory.decide(FULL, Use::InUse, now);
+    assert_eq!(told(&memory, now).unwrap().code, "scale-set.unprotected");
+}
+
+#[test]
+fn what_is_lifted_and_cannot_be_read_vetoes_nobody_and_is_told() {
+    for (status, patience) in [(Some(403), S(0)), (Some(503), LONG_PATIENCE)] {
+        let (mut memory, used) = (free(4), Use::Due { epoch: 4 });
+        let mut now = S(10) + LOOK_AGAIN;
+        while now < S(10) + STALE {
+            assert_eq!(memory.decide(FULL, used, now), Some(Step::Look));
+            assert!(memory.is_free(now, used) && told(&memory, now).is_none(), "known for a while");
+            memory.looking();
+            memory.take(Err(failure(status)), now, 0);
+            now = memory.trouble.again;
+        }
+        assert_eq!(memory.decide(FULL, used, now), Some(Step::Look));
+        assert!(!memory.is_free(now, used) && memory.is_harmless(now, used), "{status:?}");
+        assert!(!memory.is_harmless(now, Use::InUse), "whoever comes finds it protected or vetoes");
+        assert!(now >= memory.trouble.since + patience);
+        let problem = told(&memory, now).unwrap();
+        assert!(problem.code == "scale-set.not-lifted" && problem.summary.contains("cannot be read"), "{problem:?}");
+        seen(&mut memory, Protection::NONE, now);
+        memory.decide(FULL, used, now);
+        assert!(memory.is_free(now, used) && told(&memory, now).is_none());
+    }
+}
+
+#[test]
+fn nobody_is_told_of_a_lift_that_only_takes_a_while() {
+    let (mut memory, used) = (Memory::default(), Use::Due { epoch: 1 });
+    done(&mut memory, FULL, S(1));
+    memory.committed(1);
+    memory.decide(FULL, used, S(2));
+    memory.started(Protection::NONE);
+    memory.take(Err(failure(Some(429))), S(3), 0);
+    assert!(told(&memory, S(3) + LONG_PATIENCE - S(1)).is_none() && told(&memory, S(3) + LONG_PATIENCE).is_some());
+    // A lock and a policy last until somebody ends them.
+    for (status, code, remedy) in [(409, "ScopeLocked", "read-only lock"), (403, "RequestDisallowedByPolicy", "policy")]
+    {
+        let refused = Failure { code: Some(code.into()), ..failure(Some(status)) };
+        assert!(refused.is_lasting());
+        memory.take(Err(refused), S(4), 0);
+        assert!(told(&memory, S(4)).unwrap().remedy.contains(remedy));
+    }
+    assert!(!Failure { code: Some("Conflict".into()), ..failure(Some(409)) }.is_lasting());
 }
 
 #[test]
@@ -275,125 +380,4 @@ fn a_person_is_told_what_and_what_to_do() {
     done(&mut memory, FULL, S(6));
     memory.decide(FULL, Use::InUse, S(7));
     assert!(told(&memory, S(8)).is_none());
-}
-
-/// What happens to one request in a schedule.
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    Fine,
-    /// Nothing arrives.
-    Refused,
-    /// It is done, and the reply is lost.
-    Lost,
-    /// It will be done so many passes later, and the reply is lost.
-    Later(u8),
-    /// The same, and the reply says that it is done.
-    Slow(u8),
-}
-
-/// Azure's side: what is in force, and changes on their way. While one is, another is refused.
-#[derive(Debug, Default)]
-struct Server {
-    now: Protection,
-    coming: Option<(u8, Protection)>,
-}
-
-impl Server {
-    fn tick(&mut self) {
-        self.coming = match self.coming.take() {
-            Some((0, then)) => {
-                self.now = then;
-                None
-            }
-            Some((n, then)) => Some((n - 1, then)),
-            None => None,
-        };
-    }
-
-    fn put(&mut self, wanted: Protection, force: bool, fate: Fate) -> Result<Reading, Failure> {
-        let found = (!force).then_some(self.now);
-        let lost = Failure { doubtful: true, ..failure(None) };
-        match fate {
-            Fate::Refused => return Err(failure(Some(500))),
-            _ if self.now == wanted && !force => {}
-            _ if self.coming.is_some() => return Err(failure(Some(409))),
-            Fate::Later(n) => {
-                self.coming = Some((n, wanted));
-                return Err(lost);
-            }
-            Fate::Slow(n) if self.now != wanted => self.coming = Some((n, wanted)),
-            Fate::Fine | Fate::Lost | Fate::Slow(_) => self.now = wanted,
-        }
-        if matches!(fate, Fate::Lost) { Err(lost) } else { Ok(Reading { found, now: self.now }) }
-    }
-}
-
-fn used() -> impl Strategy<Value = Use> {
-    prop_oneof![
-        Just(Use::InUse),
-        Just(Use::Unknown),
-        Just(Use::Quiet),
-        (1..4_u64).prop_map(|epoch| Use::Due { epoch }),
-        Just(Use::Due { epoch: 9 })
-    ]
-}
-
-fn fate() -> impl Strategy<Value = Fate> {
-    prop_oneof![3 => Just(Fate::Fine), 1 => Just(Fate::Refused), 1 => Just(Fate::Lost), 1 => (0..6_u8).prop_map(Fate::Later),
-        1 => (0..6_u8).prop_map(Fate::Slow)]
-}
-
-proptest! {
-    /// Whatever is used, refused, lost and late in whatever order: protection is asked to be lifted only for an
-    /// announcement that was committed and stands; what is called safe or free is; and when the faults end and somebody
-    /// uses the VM, it is protected, and known to be.
-    #[test]
-    fn it_is_never_lifted_without_a_commit_and_always_comes_back(
-        schedule in proptest::collection::vec((used(), fate(), any::<bool>(), 0..400_u64, any::<u64>()), 0..60),
-        full in prop_oneof![Just(FULL), Just(Protection { scale_in: true, actions: false })],
-    ) {
-        let (mut memory, mut server, mut now) = (Memory::default(), Server::default(), S(1));
-        let calm = std::iter::repeat_n((Use::InUse, Fate::Fine, false, 61, 0), 40);
-        let mut committed = None;
-        for (used, fate, commits, pause, chance) in schedule.into_iter().chain(calm) {
-            now += S(pause);
-            server.tick();
-            match memory.decide(full, used, now) {
-                Some(Step::Commit { epoch }) => {
-                    prop_assert_eq!(used, Use::Due { epoch });
-                    prop_assert!(memory.is_safe(now));
-                    if commits {
-                        memory.committed(epoch);
-                        committed = Some(epoch);
-                    }
-                }
-                Some(Step::Protect { wanted, force }) => {
-                    if wanted == Protection::NONE {
-                        let stands = matches!(used, Use::Due { epoch } if committed == Some(epoch));
-                        prop_assert!(stands);
-                    } else {
-                        prop_assert_eq!(wanted, full);
-                    }
-                    memory.started(wanted);
-                    let result = server.put(wanted, force, fate);
-                    memory.take(result, now, chance);
-                }
-                Some(Step::Look) => {
-                    memory.looking();
-                    let now_there = Reading { found: Some(server.now), now: server.now };
-                    let result = if matches!(fate, Fate::Fine) { Ok(now_there) } else { Err(failure(Some(503))) };
-                    memory.take(result, now, chance);
-                }
-                None => {}
-            }
-            prop_assert!(!memory.is_by_hand(), "what the agent did itself is nobody else's doing: {memory:?}");
-            if !matches!(used, Use::Due { epoch } if committed == Some(epoch)) {
-                committed = None;
-            }
-            prop_assert!(!memory.is_safe(now) || (server.now.scale_in && server.coming.is_none()), "{memory:?} {server:?}");
-            prop_assert!(!memory.is_free(now, used) || (!server.now.scale_in && server.coming.is_none()));
-        }
-        prop_assert_eq!(server.now, full);
-        prop_assert!(memory.is_safe(now) && memory.trouble.failure.is_none());
-    }
 }

@@ -39,11 +39,7 @@ impl View<'_> {
                     // It is somebody's wish, and the agent's part is done.
                     "It would go, and is protected from scale-in by hand: it stays until that is taken off.".to_owned()
                 }
-                (true, ..) => {
-                    let since = self.status.scale_set.as_ref().and_then(|set| self.lasts(set.free_since.as_deref()?));
-                    let since = since.map(|d| format!("; protection lifted {d} ago")).unwrap_or_default();
-                    format!("It may go at any time{since}. To keep it: dsvm-agent keep 2h")
-                }
+                (true, ..) => self.may_go(),
                 (false, true, _) | (false, false, None) => {
                     "It was announced that it may go. To keep it: dsvm-agent keep 2h".to_owned()
                 }
@@ -69,6 +65,21 @@ impl View<'_> {
         for (number, risk) in view.at_risk.iter().enumerate() {
             self.risk(if number == 0 { "at risk" } else { "" }, risk, all);
         }
+    }
+
+    /// What is so when everybody was told, and nobody came: as long as it is protected nothing takes it away.
+    fn may_go(&self) -> String {
+        let set = self.status.scale_set.as_ref();
+        let when = match set.and_then(|set| set.protected) {
+            Some(false) => {
+                let since = set.and_then(|set| self.lasts(set.free_since.as_deref()?));
+                let since = since.map(|d| format!("; protection lifted {d} ago")).unwrap_or_default();
+                format!("It may go at any time{since}.")
+            }
+            Some(true) => "It may go as soon as its protection from scale-in is lifted.".to_owned(),
+            None => "It may go. Whether its protection from scale-in is lifted is not known.".to_owned(),
+        };
+        format!("{when} To keep it: dsvm-agent keep 2h")
     }
 
     /// The first line: the verdict in words.
@@ -426,6 +437,16 @@ at risk    alice      2 kernels   analysis.ipynb
         let text =
             render_idle(&free, &IdleView { leave: leave.clone(), ..view.clone() }, &context()).replace('\u{a0}', " ");
         assert!(text.contains("It may go at any time; protection lifted 3 min ago. To keep it:"), "{text}");
+        // What cannot be lifted, or read, is not said to be gone.
+        for (protected, says) in [
+            (Some(true), "It may go as soon as its protection from scale-in is lifted. To keep it:"),
+            (None, "Whether its protection from scale-in is lifted is not known. To keep it:"),
+        ] {
+            free.scale_set = Some(ScaleSetView { protected, free: Some(false), free_since: None, ..fixtures::free() });
+            let text = render_idle(&free, &IdleView { leave: leave.clone(), ..view.clone() }, &context());
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains(says) && !text.contains("at any time"), "{text}");
+        }
         // Somebody protects it in the portal: what was announced does not come.
         let (protected, free_since) = (Some(true), None);
         free.scale_set =

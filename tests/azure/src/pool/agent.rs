@@ -175,6 +175,7 @@ impl Agent {
                 text,
                 retry_after: None,
                 doubtful: false,
+                found: None,
             })
         };
         Some(match ask {
