@@ -82,10 +82,11 @@ fn a_vm_whose_protection_cannot_be_lifted_says_so_and_holds_nobody_up() {
     let what = What::Status { status: 403, retry_after: None };
     azure.play([Fault::new("/virtualMachines/", what).method("PUT")]);
     wait_for("it is told to somebody", 4 * SOON, || agent.problems().iter().any(|code| code == "scale-set.not-lifted"));
-    wait_protected(&agent);
-    let text = vm.sh("dsvm-agent status").out;
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(text.contains("It may go as soon as its protection from scale-in is lifted."), "{text}");
+    let text = || vm.sh("dsvm-agent status").out.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Not while it is being tried once more.
+    let waits = || text().contains("It may go as soon as its protection from scale-in is lifted.");
+    wait_for("the status says what it waits for", SOON, waits);
+    let text = text();
     assert!(text.contains("403 (AuthorizationFailed)") && !text.contains("at any time"), "{text}");
     azure.world().samples.clear();
     let told_last = |metric: &'static str| {
