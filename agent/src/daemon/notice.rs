@@ -60,9 +60,8 @@ pub fn rescued(outcome: &Outcome, link: &str, into: &str) -> String {
     }
     if let Some(first) = outcome.unread.first() {
         let first = escape(&format!("~/{first}"), Charset::Ascii).into_owned();
-        let more =
-            if outcome.unread.len() > 1 { format!(" and {} more", outcome.unread.len() - 1) } else { String::new() };
-        text += &format!("\nNot copied, because you may not read it: {first}{more}");
+        let more = if outcome.unread.len() > 1 { " and others" } else { "" };
+        text += &format!("\nNot copied, because it cannot be read: {first}{more}");
     }
     text
 }
@@ -142,7 +141,7 @@ mod tests {
         let outcome = Outcome { unread, ..Outcome::default() };
         assert_eq!(
             rescued(&outcome, "notebooks/remote", "2026-03-04-dsvmpool_3"),
-            "Nothing was copied to the share.\nNot copied, because you may not read it: ~/pgdata and 1 more"
+            "Nothing was copied to the share.\nNot copied, because it cannot be read: ~/pgdata and others"
         );
     }
 

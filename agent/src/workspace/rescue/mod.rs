@@ -32,7 +32,9 @@ pub const RESCUED: &str = "rescued";
 /// So many of the newest files are named; how many more there are is counted.
 pub const NAMED: usize = 3;
 /// So many of those that were left are named in an answer.
-pub const LISTED: usize = 100;
+pub const LISTED: usize = 80;
+/// So many directories are named that cannot be read.
+pub const UNREAD: usize = 8;
 /// Longest path that is told, in letters: somebody may have made one of four thousand.
 pub const LONGEST: usize = 200;
 /// A look at a home ends with what it has after this: it goes on beside people's work.
@@ -129,7 +131,7 @@ pub struct Rescued {
     pub left: Vec<Left>,
     /// So many more are not listed.
     pub more_left: u64,
-    /// Directories, relative to the home, that their owner may not read all of, [`LISTED`] at most. The user chose the names.
+    /// Directories, relative to the home, that their owner may not read all of, [`UNREAD`] at most. The user chose the names.
     pub unread: Vec<String>,
     /// Everything was looked at and tried.
     pub whole: bool,

@@ -41,7 +41,7 @@ pub(super) fn text(last: &Last, left: &[Left], unread: &[String], under_way: boo
         out.push_str("Not everything was looked at, or there was no time to copy it: there may have been more.\n");
     }
     if !unread.is_empty() {
-        out.push_str("\nNot looked at, or not all of it, because you may not read it, and gone with that VM:\n");
+        out.push_str("\nNot looked at, or not all of it, because it could not be read, and gone with that VM:\n");
         for path in unread {
             let _ = writeln!(out, "  {}", plain(path));
         }

@@ -19,17 +19,8 @@ use std::time::Duration;
 /// So many failures of the share's in a row, and it is asked whether it takes anything at all: each may have taken long.
 const FAILURES: u32 = 3;
 /// What comes of one place on the share, or of one file, and says nothing of what else it takes.
-const OF_ONE: [Errno; 9] = [
-    Errno::EXIST,
-    Errno::NOTDIR,
-    Errno::ISDIR,
-    Errno::LOOP,
-    Errno::XDEV,
-    Errno::NAMETOOLONG,
-    Errno::INVAL,
-    Errno::ILSEQ,
-    Errno::PERM,
-];
+const OF_ONE: [Errno; 7] =
+    [Errno::EXIST, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP, Errno::XDEV, Errno::NAMETOOLONG, Errno::ILSEQ];
 
 /// Copies, as the user that this process is, until `until` by the boot-time clock at the latest. Everything that was
 /// copied is there for good the moment that it is: whatever ends this ends it between two files, or within one that does

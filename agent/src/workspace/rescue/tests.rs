@@ -479,3 +479,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_longest_answer_fits_into_a_message() {
+    let path = "\u{1}".repeat(LONGEST);
+    let why = "the share did not take it: Value too large for defined data type".to_owned();
+    let one = Left { path: path.clone(), bytes: u64::MAX, why };
+    let (left, unread) = (vec![one; LISTED], vec![path; UNREAD]);
+    let answer = crate::worker::job::Answer::Rescued(Rescued { left, unread, ..Rescued::default() });
+    assert!(serde_json::to_vec(&answer).unwrap().len() < crate::worker::wire::LIMIT - 4096);
+}

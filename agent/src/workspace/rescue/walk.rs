@@ -2,7 +2,7 @@
 
 use super::environment::{self, Tool};
 use super::rule::{self, Likeness, Seen, Skel, Zone};
-use super::{LISTED, Place};
+use super::{Place, UNREAD};
 use crate::share::model::parent_of;
 use crate::sys::clock::boottime;
 use crate::sys::open;
@@ -68,7 +68,7 @@ pub(super) struct Found {
 pub(super) struct Walked {
     pub(super) parts: Vec<Part>,
     pub(super) files: Vec<Found>,
-    /// Directories, relative to the home, in which not everything could be looked at: [`LISTED`] at most.
+    /// Directories, relative to the home, in which not everything could be looked at: [`UNREAD`] at most.
     pub(super) unread: Vec<PathBuf>,
     /// Nothing was left out.
     pub(super) whole: bool,
@@ -256,7 +256,9 @@ impl Walk<'_> {
                 }
                 let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => stat,
-                    Err(Errno::NOENT) => continue,
+                    // Another file system may lie there, whose program or server is gone, or that is somebody else's (fuse(4)).
+                    Err(Errno::NOENT | Errno::NOTCONN | Errno::STALE) => continue,
+                    Err(Errno::ACCESS) if rustix::fs::statat(&directory, c".", AtFlags::empty()).is_ok() => continue,
                     // It may be listed and not entered (path_resolution(7)).
                     Err(_) => {
                         self.cannot_read(part, &path);
@@ -295,7 +297,7 @@ impl Walk<'_> {
     fn cannot_read(&mut self, part: &Part, path: &Path) {
         self.whole = false;
         let path = part.at.join(path);
-        if self.unread.len() < LISTED && self.unread.last() != Some(&path) {
+        if self.unread.len() < UNREAD && self.unread.last() != Some(&path) {
             self.unread.push(path);
         }
     }
