@@ -93,8 +93,20 @@ pub fn pack(work: &Path, program: &Path, version: &str) -> Result<PathBuf, Error
         .env("SOURCE_DATE_EPOCH", &epoch)
         // xz cuts its blocks by the number of threads: one on every machine gives the same bytes on every machine.
         .env("DPKG_DEB_THREADS_MAX", "1"))?;
+    Ok(work.join(name(version)?))
+}
+
+/// Where [`build`] puts the package.
+///
+/// # Errors
+/// dpkg does not say what machine this is.
+pub fn built(out: &Path) -> Result<PathBuf, Error> {
+    Ok(out.join(name(env!("CARGO_PKG_VERSION"))?))
+}
+
+fn name(version: &str) -> Result<String, Error> {
     let architecture = run(Command::new("dpkg").arg("--print-architecture"))?;
-    Ok(work.join(format!("dsvm-agent_{version}_{}.deb", architecture.trim())))
+    Ok(format!("dsvm-agent_{version}_{}.deb", architecture.trim()))
 }
 
 /// What is in the program, as a text to lie beside the package.

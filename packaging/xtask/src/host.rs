@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{getegid, geteuid};
+use vm::cache::{self, Lock};
 
 /// What booting guests takes, by Debian package.
 const GUESTS: &[&str] = &["genisoimage", "ipxe-qemu", "openssh-client", "qemu-system-x86", "qemu-utils", "seabios"];
@@ -104,7 +105,14 @@ fn seconds(time: Duration) -> String {
 
 /// Installs the Debian packages that are not there.
 pub fn packages(names: &[&str]) -> Result<(), Error> {
-    let missing: Vec<&str> = names.iter().copied().filter(|name| installed(name).is_none()).collect();
+    let missing = || names.iter().copied().filter(|name| installed(name).is_none()).collect::<Vec<&str>>();
+    if missing().is_empty() {
+        return Ok(());
+    }
+    // apt-get refuses to run while another one does, as what is made ahead of the guests may have it do.
+    let lock = cache::directory().join("apt.lock");
+    let _lock = at(&lock, Lock::exclusive(&lock))?;
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }

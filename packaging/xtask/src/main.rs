@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ahead;
 mod bench;
 mod cloud_init;
 mod counts;
@@ -65,6 +66,9 @@ enum Command {
         #[arg(long, default_value = "target/manual")]
         out: PathBuf,
     },
+    /// Make what the vm ring stands on, as a run of all rings does meanwhile.
+    #[command(hide = true)]
+    Ahead,
     /// Put the user-data of `cloud-init/` into the deployment template.
     Template,
     /// Build the image that test guests start from, unless it is there.
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Command::Size(options) => size::measure(&options).map_err(Box::from),
         Command::Test { rings, only, long } => test::run(&rings, only.as_deref(), long),
         Command::Manual { out } => manual::check(&out, deb::root()).map_err(Box::from),
+        Command::Ahead => ahead::run().map(drop).map_err(Box::from),
         Command::Order => order::record::run_and_keep().map_err(Box::from),
         Command::Template => template::write().map_err(Box::from),
         Command::Image { suite, force } => {

@@ -23,14 +23,17 @@ pub fn options(command: &Command) -> String {
 
 /// The definition without what is hidden: completions should not offer that either.
 pub fn without_hidden(command: &Command) -> Command {
-    let mut out = Command::new(command.get_name().to_owned());
+    // clap takes names that live as long as the program, which is over in a moment. With names of any life it would be
+    // another clap than the agent's, and everything that uses it would be built twice.
+    let lasting = |text: &str| -> &'static str { text.to_owned().leak() };
+    let mut out = Command::new(lasting(command.get_name()));
     out = out.args(command.get_arguments().filter(|a| !a.is_hide_set()).cloned());
     out = out.subcommands(command.get_subcommands().filter(|c| !c.is_hide_set()).map(without_hidden));
     if let Some(about) = command.get_about() {
         out = out.about(about.clone());
     }
     if let Some(version) = command.get_version() {
-        out = out.version(version.to_owned());
+        out = out.version(lasting(version));
     }
     out.subcommand_required(command.is_subcommand_required_set())
 }
