@@ -73,7 +73,7 @@ pub(crate) fn state_for_hub(image: Image) -> State {
 }
 
 fn people(image: Image) -> State {
-    Recipe::new("people", image).input(PEOPLE).state(|guest| drop(guest.sh(PEOPLE)))
+    Recipe::new("people", image.clone()).on(Recipe::booted(image)).input(PEOPLE).state(|guest| drop(guest.sh(PEOPLE)))
 }
 
 fn installed(on: State, name: &str, image: Image, service: Service, package: &Path) -> State {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::boot::{directory, seed_for};
 use crate::control::{Control, Output, quoted};
-use crate::image::{Image, Suite};
+use crate::image::Image;
 use crate::network::{Network, Plug};
-use crate::qemu::{Cloud, Machine, Process, Start, overlay, seed};
+use crate::qemu::{Cloud, Machine, Process, Start, overlay};
 use crate::scenario::{Common, failures};
 use crate::wait::until;
 
@@ -20,90 +21,6 @@ const COMMAND: Duration = Duration::from_secs(120);
 /// How long a boot may take. Emulated on a busy machine it takes a minute.
 const BOOT: Duration = Duration::from_secs(400);
 
-/// MiB of a guest that says nothing else.
-pub(crate) const MEMORY: u32 = 1024;
-
-/// A guest that is about to boot from the stock image, as a new virtual machine of the cloud does.
-#[derive(Debug)]
-#[must_use = "nothing has booted yet"]
-pub struct Boot {
-    common: Arc<Common>,
-    name: String,
-    suite: Suite,
-    memory: u32,
-    user_data: String,
-}
-
-impl Boot {
-    pub(crate) fn new(common: Arc<Common>, name: &str) -> Self {
-        let user_data = "#cloud-config\n{}\n".to_owned();
-        Self { common, name: name.to_owned(), suite: Suite::default(), memory: MEMORY, user_data }
-    }
-
-    /// What the cloud hands to cloud-init.
-    pub fn user_data(mut self, text: impl Into<String>) -> Self {
-        self.user_data = text.into();
-        self
-    }
-
-    /// Another release.
-    pub fn suite(mut self, suite: Suite) -> Self {
-        self.suite = suite;
-        self
-    }
-
-    /// Other than 1024 MiB.
-    pub fn memory(mut self, mebibytes: u32) -> Self {
-        self.memory = mebibytes;
-        self
-    }
-
-    /// Boots it and waits until cloud-init and the services are through.
-    ///
-    /// # Panics
-    /// If it does not boot.
-    #[track_caller]
-    pub fn boot(self) -> Guest {
-        let guest = self.start();
-        guest.settle();
-        guest
-    }
-
-    /// Boots it and returns as soon as the control channel answers, when much of the boot is still to come.
-    ///
-    /// # Panics
-    /// If it does not boot.
-    #[track_caller]
-    pub fn start(self) -> Guest {
-        let image = Image::of(self.suite);
-        let directory = directory(&self.common, &self.name);
-        let seed = seed_for(&directory, &self.name, &self.user_data);
-        let base = image.disk();
-        let mut guest = Guest::new(self.common, &self.name, image, self.memory, seed, &base);
-        guest.power_on_from(&Start::Boot);
-        guest
-    }
-}
-
-/// What cloud-init is told: each call is an instance of its own.
-fn seed_for(directory: &Path, name: &str, user_data: &str) -> PathBuf {
-    let address = Network::address(name);
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let meta = format!("instance-id: {name}-{nanos}\nlocal-hostname: {name}\n");
-    let network = format!(
-        "version: 2\nethernets:\n  eth1:\n    match: {{name: eth1}}\n    addresses: [{address}/24]\n    optional: true\n"
-    );
-    let files = [("user-data", user_data), ("meta-data", &meta), ("network-config", &network)];
-    seed(directory, "cidata", &files).expect("a disk for cloud-init")
-}
-
-fn directory(common: &Common, name: &str) -> PathBuf {
-    let directory = common.directory.path().join(name);
-    assert!(!directory.exists(), "the scenario has a guest that is called {name} already");
-    fs::create_dir(&directory).expect("a directory for the guest");
-    directory
-}
-
 /// A virtual machine under test. It ends when this is dropped; if that is because the test failed, its serial log, its
 /// journal and what the agent says of itself are kept.
 #[derive(Debug)]
@@ -112,6 +29,7 @@ pub struct Guest {
     name: String,
     image: Image,
     memory: u32,
+    kernel_line: String,
     directory: PathBuf,
     seed: PathBuf,
     cloud: Cloud,
@@ -127,10 +45,11 @@ struct Running {
 }
 
 impl Guest {
-    fn new(common: Arc<Common>, name: &str, image: Image, memory: u32, seed: PathBuf, base: &Path) -> Self {
+    pub(crate) fn new(common: Arc<Common>, name: &str, image: Image, memory: u32, seed: PathBuf, base: &Path) -> Self {
         let directory = common.directory.path().join(name);
         overlay(&directory.join("disk.qcow2"), base).expect("a disk for the guest");
-        Self { common, name: name.to_owned(), image, memory, directory, seed, cloud: Cloud::Disk, running: None }
+        let (name, kernel_line, cloud) = (name.to_owned(), String::new(), Cloud::Disk);
+        Self { common, name, image, memory, kernel_line, directory, seed, cloud, running: None }
     }
 
     /// Goes on from saved memory on the disk that belongs to it.
@@ -163,7 +82,7 @@ impl Guest {
     }
 
     #[track_caller]
-    fn power_on_from(&mut self, start: &Start<'_>) {
+    pub(crate) fn power_on_from(&mut self, start: &Start<'_>) {
         let began = Instant::now();
         let disk = self.directory.join("disk.qcow2");
         let mac = self.mac();
@@ -174,6 +93,7 @@ impl Guest {
             seed: &self.seed,
             cloud: self.cloud,
             memory: self.memory,
+            kernel_line: &self.kernel_line,
             mac: &mac,
         };
         let (card, plug) = self.common.network.plug().expect("a card on the segment");
@@ -413,6 +333,16 @@ impl Guest {
     pub fn resize(&mut self, mebibytes: u32) {
         assert!(self.running.is_none(), "{} is on", self.name);
         self.memory = mebibytes;
+    }
+
+    /// Tells the kernel of a guest that is off this too, from its next boot on.
+    ///
+    /// # Panics
+    /// If it is on.
+    #[track_caller]
+    pub fn tell_kernel(&mut self, words: &str) {
+        assert!(self.running.is_none(), "{} is on", self.name);
+        self.kernel_line = words.to_owned();
     }
 
     /// Boots a guest that is off, from the disk that it had.

@@ -32,6 +32,7 @@ pub mod server;
 pub mod writer;
 
 mod agent;
+mod boot;
 mod control;
 mod down;
 mod guest;
@@ -42,8 +43,9 @@ mod state;
 mod wait;
 
 pub use agent::{Service, USERS, package};
+pub use boot::Boot;
 pub use control::{Output, quoted};
-pub use guest::{Boot, Guest};
+pub use guest::Guest;
 pub use image::{Image, Suite};
 pub use network::Network;
 pub use scenario::Scenario;

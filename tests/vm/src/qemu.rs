@@ -125,6 +125,8 @@ pub(crate) struct Machine<'a> {
     pub seed: &'a Path,
     pub cloud: Cloud,
     pub memory: u32,
+    /// What the kernel is told besides.
+    pub kernel_line: &'a str,
     pub mac: &'a str,
 }
 
@@ -145,7 +147,7 @@ impl Machine<'_> {
         qemu.args(["-nodefaults", "-display", "none", "-machine", "pc", "-smp", "2", "-m", &self.memory.to_string()]);
         qemu.args(Accelerator::here(self.image).arguments());
         qemu.arg("-kernel").arg(self.image.kernel()).arg("-initrd").arg(self.image.initrd());
-        qemu.args(["-append", KERNEL_LINE]);
+        qemu.arg("-append").arg(format!("{KERNEL_LINE} {}", self.kernel_line));
         qemu.arg("-drive").arg(format!("if=virtio,file={},format=qcow2,cache=unsafe", self.disk.display()));
         qemu.args(self.cloud.arguments(self.seed));
         // The first card is the control channel and leads nowhere else; the second is on the segment. The segment's

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use crate::agent::{self, Service};
-use crate::guest::{Boot, Guest};
+use crate::boot::Boot;
+use crate::guest::Guest;
 use crate::image::{Image, Suite};
 use crate::network::Network;
 use crate::server::FileServer;

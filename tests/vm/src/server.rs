@@ -88,7 +88,8 @@ impl DerefMut for FileServer {
 
 impl FileServer {
     pub(crate) fn start(scenario: &Scenario) -> Self {
-        let recipe = Recipe::new("file-server", Image::of(Suite::default())).memory(768);
+        let image = Image::of(Suite::default());
+        let recipe = Recipe::new("file-server", image.clone()).on(Recipe::booted(image));
         let recipe = [SMB_CONF, NFS_CONF, HTTP_UNIT, PREPARE, KEY].into_iter().fold(recipe, Recipe::input);
         let state = recipe.state(|guest| {
             guest.put(SMB_CONF, "/etc/samba/smb.conf", 0o644);

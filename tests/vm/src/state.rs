@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::boot::MEMORY;
 use crate::cache::{self, Key, Lock};
-use crate::guest::{Guest, MEMORY};
+use crate::guest::Guest;
 use crate::image::Image;
 use crate::qemu::Machine;
 use crate::scenario::{Common, Scenario};
@@ -45,6 +46,11 @@ impl Recipe {
         Self { label: label.to_owned(), image, memory: MEMORY, user_data, key: Key::new(), parent: None }
     }
 
+    /// A guest that was just booted from this image, from which others go on: a boot takes longer than all else.
+    pub(crate) fn booted(image: Image) -> State {
+        Self::new("booted", image).state(|_| ())
+    }
+
     /// Goes on from a saved guest instead of booting one: seconds instead of a minute for what changes often.
     #[must_use]
     pub fn on(mut self, parent: State) -> Self {
@@ -57,13 +63,6 @@ impl Recipe {
     #[must_use]
     pub fn user_data(mut self, text: impl Into<String>) -> Self {
         self.user_data = text.into();
-        self
-    }
-
-    /// With other than 1024 MiB.
-    #[must_use]
-    pub fn memory(mut self, mebibytes: u32) -> Self {
-        self.memory = mebibytes;
         self
     }
 
