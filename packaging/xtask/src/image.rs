@@ -135,6 +135,7 @@ fn system(suite: Suite, sources: &[String], work: &Path) -> Result<(), Error> {
     make.args(["--mode=root", "--variant=minbase", "--dpkgopt=force-unsafe-io"]);
     make.arg(format!("--include={}", recipe::GUEST_PACKAGES.join(",")));
     if old {
+        make.arg(format!("--include={}", bullseye::PACKAGES.join(",")));
         make.arg(format!("--setup-hook={}", bullseye::SETUP));
     }
     make.args(recipe::LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));

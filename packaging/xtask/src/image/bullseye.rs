@@ -22,6 +22,9 @@ done
 printf 'Package: %s\nPin: release n=bookworm\nPin-Priority: %s\n\n' '*' -1 'linux-image-*' 990 \
     >"$1/etc/apt/preferences.d/kernel""#;
 
+/// What it has besides: containers, where control groups are of an older version.
+pub const PACKAGES: &[&str] = &["docker.io"];
+
 /// The last ones that run on Python 3.9.
 pub const PYPI: &[&str] = &["jupyterhub==5.2.1", "jupyter_server==2.14.2", "ipykernel==6.29.5"];
 

@@ -11,3 +11,6 @@ for guest in 1 11 12 13 14 15 16 17 18 19; do
     printf '[Match]\nMACAddress=52:54:00:4d:00:%02x\n[Network]\nAddress=10.77.0.%d/24\n' "$guest" "$guest" \
         >"/etc/systemd/network/$guest-cloud-init-eth1.network"
 done
+
+# It is started by who needs it.
+systemctl disable docker.service docker.socket containerd.service

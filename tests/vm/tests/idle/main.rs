@@ -3,6 +3,7 @@
 //! time, and is recorded (`agent/src/idle/decide/situations/recorded`).
 
 mod busy;
+mod engine;
 mod hub;
 mod quiet;
 mod stage;
