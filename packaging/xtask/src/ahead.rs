@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Where the package goes.
-pub const OUT: &str = "dist";
+const OUT: &str = "dist";
 
 /// Does it: the guests' image, the package, and how many instructions its hot paths take. Returns where the package is.
 ///
@@ -19,14 +19,22 @@ pub const OUT: &str = "dist";
 /// One of them cannot be built, or the paths take more instructions than what is kept allows.
 pub fn run() -> Result<PathBuf, Error> {
     image::build(vm::Suite::Trixie, false)?;
-    let package = deb::build(Path::new(OUT))?;
-    deb::pack_again(&package)?;
+    let package = package()?;
     // Here, where most of what is counted is built already.
     counts::run(false)?;
     Ok(package)
 }
 
-/// The same in a process of its own, which takes only the time of the processors that nobody else wants. It ends with this.
+/// The package that is tested, packed twice.
+///
+/// # Errors
+/// It cannot be built, or the two differ.
+pub fn package() -> Result<PathBuf, Error> {
+    let package = deb::build(Path::new(OUT))?;
+    deb::pack_again(&package).map(|()| package)
+}
+
+/// The same in a process of its own, at the lowest priority. It ends with this; if that is killed, it goes on to its own end.
 #[derive(Debug)]
 pub struct Ahead {
     child: Child,

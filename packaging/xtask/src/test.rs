@@ -79,7 +79,7 @@ pub fn run(rings: &[Ring], only: Option<&str>, long: bool) -> Result<(), Box<dyn
                     None if only.is_none() => ahead::run()?,
                     None => {
                         image::build(vm::Suite::Trixie, false)?;
-                        deb::build(Path::new(ahead::OUT))?
+                        ahead::package()?
                     }
                 };
                 if only.is_some() || long {
